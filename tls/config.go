@@ -1,0 +1,201 @@
+package tls
+
+import (
+	"crypto/fips140"
+	stdtls "crypto/tls"
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// ALPN is the protocol that an empty Config.TLS.NextProtos stands for (OAP/1's registration).
+const ALPN = "oap/1"
+
+// Config is what a Server or a Client is made from. It is copied; later changes to it have no effect.
+type Config struct {
+	// TLS is the handshake's configuration, with the meaning crypto/tls gives it. MinVersion must be 0 or VersionTLS13 and
+	// MaxVersion 0 or at least VersionTLS13: nothing else is spoken. Empty NextProtos means ALPN. GetConfigForClient and
+	// KeyLogWriter are honoured. Callbacks run inside Step (ClientSessionCache.Put also inside Open), so they must not block for
+	// long; ClientHelloInfo.Conn is no socket, and its addresses are placeholders. A panic in a callback becomes an error of the
+	// connection.
+	TLS *stdtls.Config
+
+	// MaxClientHello bounds a ClientHello on a server, in bytes. 0: DefaultMaxClientHello. Allowed: MinMaxClientHello to
+	// DefaultMaxClientHello.
+	MaxClientHello int
+
+	// RecordsPerKey is after how many records sent the write key is replaced (RFC 8446, 5.5). 0: DefaultRecordsPerKey. Allowed: 1
+	// to DefaultRecordsPerKey.
+	RecordsPerKey uint64
+}
+
+// validate checks what servers and clients have in common and returns a copy with the defaults filled in.
+func (c Config) validate() (Config, error) {
+	if fips140.Enforced() {
+		return c, errors.New("tls: GODEBUG fips140=only is in force, which forbids AES-GCM outside crypto/tls; use fips140=on")
+	}
+	if c.TLS == nil {
+		return c, errors.New("tls: Config.TLS is nil; a crypto/tls configuration is needed")
+	}
+	if v := c.TLS.MinVersion; v != 0 && v != stdtls.VersionTLS13 {
+		return c, fmt.Errorf("tls: Config.TLS.MinVersion is %s; allowed: 0 or VersionTLS13", stdtls.VersionName(v))
+	}
+	if v := c.TLS.MaxVersion; v != 0 && v < stdtls.VersionTLS13 {
+		return c, fmt.Errorf("tls: Config.TLS.MaxVersion is %s; allowed: 0 or VersionTLS13", stdtls.VersionName(v))
+	}
+	for i, p := range c.TLS.NextProtos {
+		if len(p) == 0 || len(p) > 255 {
+			return c, fmt.Errorf("tls: Config.TLS.NextProtos[%d] has %d bytes; allowed: 1 to 255", i, len(p))
+		}
+	}
+	for i := range c.TLS.Certificates {
+		if err := checkCertificate(&c.TLS.Certificates[i]); err != nil {
+			return c, fmt.Errorf("tls: Config.TLS.Certificates[%d] %w", i, err)
+		}
+	}
+	if c.MaxClientHello == 0 {
+		c.MaxClientHello = DefaultMaxClientHello
+	}
+	if n := c.MaxClientHello; n < MinMaxClientHello || n > DefaultMaxClientHello {
+		return c, fmt.Errorf("tls: Config.MaxClientHello is %d; allowed: 0 or %d to %d", n, MinMaxClientHello, DefaultMaxClientHello)
+	}
+	if c.RecordsPerKey == 0 {
+		c.RecordsPerKey = DefaultRecordsPerKey
+	}
+	if c.RecordsPerKey > DefaultRecordsPerKey {
+		return c, fmt.Errorf("tls: Config.RecordsPerKey is %d; allowed: 0 to %d", c.RecordsPerKey, DefaultRecordsPerKey)
+	}
+	c.TLS = restrict(c.TLS.Clone())
+	return c, nil
+}
+
+func checkCertificate(c *stdtls.Certificate) error {
+	if len(c.Certificate) == 0 {
+		return errors.New("has no certificate; allowed: a chain with the leaf first")
+	}
+	if c.PrivateKey == nil {
+		return errors.New("has no PrivateKey; allowed: the leaf's key")
+	}
+	return nil
+}
+
+// restrict makes a configuration of ours: TLS 1.3 only, and never without ALPN.
+func restrict(c *stdtls.Config) *stdtls.Config {
+	c.MinVersion = stdtls.VersionTLS13
+	c.MaxVersion = stdtls.VersionTLS13
+	if len(c.NextProtos) == 0 {
+		c.NextProtos = []string{ALPN}
+	} else {
+		c.NextProtos = slices.Clone(c.NextProtos)
+	}
+	return c
+}
+
+// Server makes the server ends of connections. Its methods may be called by any goroutine.
+type Server struct {
+	config Config
+	base   *stdtls.Config // its ticket keys are the ones that count, so it is the same object for every connection
+	user   *stdtls.Config // as base, but with the user's callbacks
+}
+
+// NewServer checks c and makes a Server. Errors name the field, its value and what is allowed. Any goroutine.
+//
+// Session tickets are on unless c.TLS says otherwise; crypto/tls renews their keys daily unless SetSessionTicketKeys was used.
+func NewServer(c Config) (*Server, error) {
+	c, err := c.validate()
+	if err != nil {
+		return nil, err
+	}
+	t := c.TLS
+	if len(t.Certificates) == 0 && t.GetCertificate == nil && t.GetConfigForClient == nil {
+		return nil, errors.New("tls: Config.TLS has neither Certificates nor GetCertificate nor GetConfigForClient; a server needs one")
+	}
+	if t.ClientAuth >= stdtls.VerifyClientCertIfGiven && t.ClientCAs == nil {
+		return nil, fmt.Errorf("tls: Config.TLS.ClientCAs is nil; ClientAuth %v needs a pool (without one any public CA would do)", t.ClientAuth)
+	}
+	s := &Server{config: c, user: t}
+	s.base = t.Clone()
+	s.base.KeyLogWriter = nil
+	s.base.GetConfigForClient = s.configFor
+	return s, nil
+}
+
+// SetSessionTicketKeys replaces the ticket keys for connections from now on: the first encrypts, all decrypt. It ends crypto/tls's
+// daily renewal. At least one key is needed. Any goroutine.
+func (s *Server) SetSessionTicketKeys(keys [][32]byte) error {
+	if len(keys) == 0 {
+		return errors.New("tls: SetSessionTicketKeys got 0 keys; allowed: at least 1")
+	}
+	s.base.SetSessionTicketKeys(keys)
+	return nil
+}
+
+// Conn makes the server end of one connection. Nothing else is allocated before a whole ClientHello has arrived. Any goroutine.
+func (s *Server) Conn() *Conn {
+	return &Conn{server: s, limit: s.config.RecordsPerKey}
+}
+
+// configFor is the GetConfigForClient of every connection: it returns a copy of the configuration in force that tells the
+// connection's own secrets to its own engine.
+//
+// Demultiplexing one shared KeyLogWriter by client random instead would fail with Encrypted Client Hello, whose log has the inner
+// random; a clone as the connection's base would have ticket keys of its own, and never resume.
+func (s *Server) configFor(hello *stdtls.ClientHelloInfo) (*stdtls.Config, error) {
+	p, ok := hello.Conn.(*pipe)
+	if !ok {
+		return nil, errors.New("tls: configuration used outside its server")
+	}
+	chosen := s.user
+	if s.user.GetConfigForClient != nil {
+		c, err := s.user.GetConfigForClient(hello)
+		if err != nil {
+			return nil, err
+		}
+		if c != nil {
+			chosen = c
+		}
+	}
+	if v := chosen.MaxVersion; v != 0 && v < stdtls.VersionTLS13 {
+		return nil, fmt.Errorf("tls: GetConfigForClient returned MaxVersion %s; allowed: 0 or VersionTLS13", stdtls.VersionName(v))
+	}
+	c := restrict(chosen.Clone())
+	c.GetConfigForClient = nil
+	c.KeyLogWriter = &keyLog{pipe: p, user: chosen.KeyLogWriter}
+	return c, nil
+}
+
+// Client makes the client ends of connections. Its methods may be called by any goroutine.
+type Client struct {
+	config Config
+}
+
+// NewClient checks c and makes a Client. Errors name the field, its value and what is allowed. Any goroutine.
+//
+// Sessions are resumed when c.TLS.ClientSessionCache is set; a connection then keeps the crypto/tls object (about 7.5 KB), which
+// alone can read tickets.
+func NewClient(c Config) (*Client, error) {
+	c, err := c.validate()
+	if err != nil {
+		return nil, err
+	}
+	return &Client{config: c}, nil
+}
+
+// Conn makes the client end of one connection to serverName, or to Config.TLS.ServerName when it is empty. With neither, the
+// handshake fails unless InsecureSkipVerify is set, and no session is resumed. Any goroutine.
+func (c *Client) Conn(serverName string) *Conn {
+	return &Conn{client: c, name: serverName, limit: c.config.RecordsPerKey, state: stateStep}
+}
+
+// configFor is the configuration of one connection.
+func (c *Client) configFor(p *pipe, serverName string) *stdtls.Config {
+	cfg := c.config.TLS.Clone()
+	if serverName != "" {
+		cfg.ServerName = serverName
+	}
+	if cfg.ServerName == "" {
+		cfg.ClientSessionCache = nil // its key would be the pipe's address, which all peers share
+	}
+	cfg.KeyLogWriter = &keyLog{pipe: p, user: c.config.TLS.KeyLogWriter}
+	return cfg
+}

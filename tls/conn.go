@@ -1,0 +1,261 @@
+package tls
+
+import (
+	stdtls "crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"sync/atomic"
+)
+
+// state is where a Conn stands.
+type state uint8
+
+const (
+	// stateHello: a server waits for a whole ClientHello; no engine exists.
+	stateHello state = iota
+	// stateStep: the engine, or its creation, waits for Step to be called.
+	stateStep
+	// stateParked: the engine waits for the peer's next handshake record.
+	stateParked
+	// stateOpen: the handshake is done and both directions carry data.
+	stateOpen
+	// statePeerClosed: the peer's close_notify has arrived; ours has not left.
+	statePeerClosed
+	// stateFinished: our last record is written; the peer may still send.
+	stateFinished
+	// stateClosed: both directions have ended; err is nil when both ended with close_notify.
+	stateClosed
+	// stateFailed: err is set; all that may still be written is the alert for it.
+	stateFailed
+	// stateReleased: keys and engine are gone.
+	stateReleased
+)
+
+// Conn is one TLS connection without its socket. It holds no lock: see each method for who may call it.
+type Conn struct {
+	in, out half
+	limit   uint64 // records per write key
+	err     error  // set once, in stateFailed and sometimes stateClosed
+	hs      *handshake
+	tickets *ticketSink // clients with a session cache only
+	partial []byte      // start of a handshake message that has not arrived whole
+	server  *Server     // nil on clients
+	client  *Client     // nil on servers
+	name    string      // server name: asked for on clients, received on servers
+	alpn    string
+	peer    *peerCertificates // nil when the peer showed none
+
+	stepping atomic.Uint32 // stepIdle...
+	state    state
+	update   updateState
+	resumed  bool
+	retried  bool
+	suite    suite
+	group    stdtls.CurveID
+
+	emptyRun, updateRun, canceledRun, ticketRun uint8
+}
+
+// updateState says whether a KeyUpdate of ours goes out with the next Seal.
+type updateState uint8
+
+const (
+	// updateNone: no.
+	updateNone updateState = iota
+	// updateAnswer: yes, without asking for one in return.
+	updateAnswer
+	// updateRequest: yes, and the peer is asked for one.
+	updateRequest
+)
+
+// Values of Conn.stepping. It exists so that Release may be called while a worker is inside Step.
+const (
+	stepIdle uint32 = iota
+	stepRunning
+	stepDoomed // Release came while Step was running: Step releases when it returns
+	stepGone   // released
+)
+
+// peerCertificates is kept apart because few connections have it.
+type peerCertificates struct {
+	certificates []*x509.Certificate
+	chains       [][]*x509.Certificate
+}
+
+// ConnectionState is what a handshake agreed on.
+type ConnectionState struct {
+	CipherSuite       uint16         // as in crypto/tls
+	Group             stdtls.CurveID // key exchange; 0 never happens in TLS 1.3
+	Resumed           bool           // the session is a resumed one
+	HelloRetryRequest bool           // the key exchange took a second round
+	ALPN              string         // protocol agreed on, or ""
+	ServerName        string         // the name asked for by the client, or ""
+	// PeerCertificates is the peer's chain, leaf first, and VerifiedChains what it was verified to. Both are shared: not to be
+	// changed.
+	PeerCertificates []*x509.Certificate
+	VerifiedChains   [][]*x509.Certificate
+}
+
+// State returns what the handshake agreed on. Any goroutine, once Step has reported done.
+func (c *Conn) State() ConnectionState {
+	s := ConnectionState{
+		CipherSuite: uint16(c.suite), Group: c.group, Resumed: c.resumed, HelloRetryRequest: c.retried,
+		ALPN: c.alpn, ServerName: c.name,
+	}
+	if c.peer != nil {
+		s.PeerCertificates, s.VerifiedChains = c.peer.certificates, c.peer.chains
+	}
+	return s
+}
+
+// NextRecord returns the length in bytes of the record that starts at src[0], header included, or 5 while that is unknown: how
+// much must be there before Handshake or Open can make progress. Loop only.
+func (c *Conn) NextRecord(src []byte) int {
+	if len(src) < recordHeaderLen {
+		return recordHeaderLen
+	}
+	return recordHeaderLen + bodyLen(src)
+}
+
+// EOF says what it means that the socket ended: nil after the peer's close_notify, else an *Error that wraps io.ErrUnexpectedEOF
+// (truncation), or the error that ended the connection before. Loop only.
+func (c *Conn) EOF() error {
+	switch c.state {
+	case statePeerClosed:
+		return nil
+	case stateClosed, stateFailed:
+		return c.err
+	case stateReleased:
+		return ErrReleased
+	case stateOpen, stateFinished:
+		return truncated("without close_notify")
+	}
+	return truncated("during the handshake")
+}
+
+// UpdateKeys queues a KeyUpdate for the next Seal; requestPeer asks the peer to replace its key too. The request is left out once
+// the peer has closed its side: some stacks fail on it. Loop only. RFC 8446, 4.6.3.
+func (c *Conn) UpdateKeys(requestPeer bool) error {
+	if err := c.writable(); err != nil {
+		return err
+	}
+	want := updateAnswer
+	if requestPeer && c.state == stateOpen {
+		want = updateRequest
+	}
+	c.update = max(c.update, want)
+	return nil
+}
+
+// Finish appends the last record to dst: the fatal alert when cause is, or wraps, an *Error of our own, nothing when the peer's
+// alert ended the connection, and close_notify otherwise. Handshake output that is still waiting goes first. Before the handshake
+// is done there are no keys, so that output is all. A second call appends nothing. Loop only.
+func (c *Conn) Finish(dst []byte, cause error) []byte {
+	if c.hs != nil && c.state != stateReleased {
+		dst = c.Output(dst)
+	}
+	var after state
+	switch c.state {
+	case stateOpen:
+		after = stateFinished
+	case statePeerClosed:
+		after = stateClosed
+	case stateFailed:
+		after, cause = stateClosed, c.err
+	default:
+		return dst
+	}
+	c.state = after
+	if c.out.aead == nil {
+		return dst
+	}
+	alert := AlertCloseNotify
+	var e *Error
+	if errors.As(cause, &e) {
+		alert = e.Alert
+	}
+	if e == nil || !e.Remote || alert == AlertCloseNotify {
+		dst = c.out.seal(dst, typeAlert, []byte{alert.level(), byte(alert)})
+	}
+	c.update = updateNone
+	c.out.wipe()
+	return dst
+}
+
+// Release ends a parked engine and drops the keys. It may be called at any time, more than once, and is needed on every path: a
+// handshake that is merely forgotten is never collected. It runs on the loop, or while Step runs on a worker; then Step cleans up
+// when it returns.
+func (c *Conn) Release() {
+	if c.stepping.CompareAndSwap(stepRunning, stepDoomed) {
+		return
+	}
+	if c.stepping.CompareAndSwap(stepIdle, stepGone) {
+		c.release()
+	}
+}
+
+func (c *Conn) release() {
+	if c.hs != nil && c.hs.engine != nil {
+		c.hs.engine.end()
+	}
+	c.hs = nil
+	if c.tickets != nil {
+		c.tickets.wipe()
+	}
+	c.tickets = nil
+	clear(c.partial)
+	c.partial = nil
+	c.in.wipe()
+	c.out.wipe()
+	c.state = stateReleased
+}
+
+// readable is nil when Open may decrypt.
+func (c *Conn) readable() error {
+	switch c.state {
+	case stateOpen, stateFinished:
+		return nil
+	case statePeerClosed:
+		return io.EOF
+	case stateFailed, stateClosed:
+		if c.err != nil {
+			return c.err
+		}
+		return io.EOF
+	case stateReleased:
+		return ErrReleased
+	}
+	return ErrNotReady
+}
+
+// writable is nil when Seal may encrypt.
+func (c *Conn) writable() error {
+	switch c.state {
+	case stateOpen, statePeerClosed:
+		return nil
+	case stateFinished, stateClosed:
+		return ErrFinished
+	case stateFailed:
+		return c.err
+	case stateReleased:
+		return ErrReleased
+	}
+	return ErrNotReady
+}
+
+// fail ends the connection with e.
+func (c *Conn) fail(e *Error) error {
+	c.err = e
+	c.in.wipe()
+	clear(c.partial)
+	c.partial = nil
+	if c.state == stateFinished || c.state == stateClosed {
+		c.state = stateClosed
+	} else {
+		c.state = stateFailed
+	}
+	return e
+}
+
+func (c *Conn) fault(f fault) error { return c.fail(f.err()) }

@@ -1,0 +1,43 @@
+package tls
+
+const (
+	recordHeaderLen = 5  // type, legacy version, length (RFC 8446, 5.1)
+	tagLen          = 16 // of every TLS 1.3 AEAD in use
+	maxPlaintext    = 1 << 14
+	maxInner        = maxPlaintext + 1   // content, its type and padding together (RFC 8446, 5.4)
+	maxCiphertext   = maxPlaintext + 256 // RFC 8446, 5.2
+
+	// recordOverhead is what one record costs beside its content: header, content type, tag.
+	recordOverhead = recordHeaderLen + 1 + tagLen
+	// keyUpdateLen is a KeyUpdate message (header 4, value 1) as a record.
+	keyUpdateLen = recordOverhead + 5
+
+	// maxSecretLen is a SHA-384 secret, the longest of the suites.
+	maxSecretLen = 48
+	ivLen        = 12
+
+	// DefaultMaxClientHello bounds a ClientHello in bytes. It is what crypto/tls itself accepts; a real one, with a post-quantum
+	// key share and a ticket that carries a certificate chain, stays far below.
+	DefaultMaxClientHello = 64 << 10
+	// MinMaxClientHello is the least value of Config.MaxClientHello: a plain TLS 1.3 ClientHello has 200 to 500 bytes.
+	MinMaxClientHello = 512
+
+	// DefaultRecordsPerKey is after how many records the write key is replaced. RFC 8446, 5.5 allows AES-GCM 2^24.5 full records;
+	// 2^24 keeps a margin and costs one key derivation per 256 GiB.
+	DefaultRecordsPerKey = 1 << 24
+
+	// maxBatchedCCS is how many change_cipher_spec records of the handshake are collected before crypto/tls must look at them. It
+	// drops 16 itself; one more makes it refuse the peer.
+	maxBatchedCCS = 17
+
+	// The runs below count records that carry no application data. A peer has no reason for more, and each costs us a decryption:
+	// the values are those of BoringSSL, and application data resets them.
+	maxEmptyRun    = 32
+	maxUpdateRun   = 32
+	maxCanceledRun = 4
+	// maxTicketRun is larger: a server may hand out many tickets at once for a client that opens many connections.
+	maxTicketRun = 128
+
+	// maxMessage bounds a handshake message after the handshake, as crypto/tls does: a ticket may hold a certificate chain.
+	maxMessage = 64 << 10
+)

@@ -1,0 +1,228 @@
+package tls
+
+import (
+	"net"
+	"time"
+)
+
+// secretID says which traffic secret of the handshake.
+type secretID uint8
+
+const (
+	secretClientHandshake secretID = iota
+	secretServerHandshake
+	secretClientApplication
+	secretServerApplication
+	secretCount
+)
+
+// secret is a traffic secret that may not be known yet.
+type secret struct {
+	n   uint8
+	buf [maxSecretLen]byte
+}
+
+func (s *secret) known() bool   { return s.n > 0 }
+func (s *secret) bytes() []byte { return s.buf[:s.n] }
+
+// pipe is the net.Conn under crypto/tls: reads take what Handshake fed, writes collect for Output. It also follows what crypto/tls
+// writes, to know with which key and sequence number the next record would go out.
+type pipe struct {
+	in      []byte
+	out     []byte
+	park    func(struct{}) bool // stops the coroutine until there is input; nil outside the handshake
+	closed  bool
+	server  bool
+	alerted bool // crypto/tls has sent an alert
+	alert   Alert
+
+	suite     suite // from the ServerHello that went by, or 0
+	secrets   [secretCount]secret
+	write     half // our application key, its sequence being that of the next record
+	handshake half // our handshake key, likewise
+	scratch   []byte
+}
+
+// feed makes b the input. It must not be changed afterwards.
+func (p *pipe) feed(b []byte) {
+	if len(p.in) == 0 {
+		p.in = b
+	} else {
+		p.in = append(p.in, b...)
+	}
+	if !p.server && p.suite == 0 {
+		for len(b) >= recordHeaderLen && len(b) >= recordHeaderLen+bodyLen(b) {
+			if s := helloSuite(b); s != 0 {
+				p.suite = s
+			}
+			b = b[recordHeaderLen+bodyLen(b):]
+		}
+	}
+}
+
+// Read implements net.Conn for crypto/tls.
+func (p *pipe) Read(b []byte) (int, error) {
+	for len(p.in) == 0 {
+		if p.closed {
+			return 0, errPipeClosed
+		}
+		if p.park == nil {
+			return 0, errPipeEmpty
+		}
+		if !p.park(struct{}{}) {
+			p.closed = true
+		}
+	}
+	n := copy(b, p.in)
+	p.in = p.in[n:]
+	return n, nil
+}
+
+// Write implements net.Conn for crypto/tls, which writes whole records only.
+func (p *pipe) Write(b []byte) (int, error) {
+	if p.closed {
+		return 0, errPipeClosed
+	}
+	p.out = append(p.out, b...)
+	p.follow(b)
+	return len(b), nil
+}
+
+// follow notes what the records in b mean for the write keys.
+func (p *pipe) follow(b []byte) {
+	for len(b) >= recordHeaderLen && len(b) >= recordHeaderLen+bodyLen(b) {
+		record := b[:recordHeaderLen+bodyLen(b)]
+		b = b[len(record):]
+		switch record[0] {
+		case typeHandshake:
+			if s := helloSuite(record); p.server && s != 0 {
+				p.suite = s
+			}
+		case typeAlert:
+			p.noteAlert(record[recordHeaderLen:])
+		case typeApplicationData:
+			p.trial(record)
+		}
+	}
+}
+
+// trial finds out which of our keys a protected record was sealed with. The order in which crypto/tls switches keys and flushes
+// its buffer is its own business; the record cannot lie.
+func (p *pipe) trial(record []byte) {
+	if p.suite == 0 {
+		return
+	}
+	if len(record) > cap(p.scratch) {
+		p.scratch = make([]byte, 0, len(record))
+	}
+	ours := secretServerApplication
+	if !p.server {
+		ours = secretClientApplication
+	}
+	if (p.write.aead != nil || p.secrets[ours].known()) && p.openWrite(p.suite, ours) == nil {
+		if inner, err := p.write.open(p.scratch, record); err == nil {
+			p.write.seq++
+			p.noteInner(inner)
+			return
+		}
+	}
+	if !p.secrets[ours-2].known() || p.openHandshake(ours-2) != nil {
+		return
+	}
+	if inner, err := p.handshake.open(p.scratch, record); err == nil {
+		p.handshake.seq++
+		p.noteInner(inner)
+	}
+}
+
+func (p *pipe) noteInner(inner []byte) {
+	if content, typ, ok := trim(inner); ok && typ == typeAlert {
+		p.noteAlert(content)
+	}
+}
+
+func (p *pipe) noteAlert(body []byte) {
+	if len(body) == 2 && !p.alerted {
+		p.alerted, p.alert = true, Alert(body[1])
+	}
+}
+
+// openWrite makes the application write key, once.
+func (p *pipe) openWrite(s suite, id secretID) error {
+	if p.write.aead != nil {
+		return nil
+	}
+	return p.write.install(s, p.secrets[id].bytes())
+}
+
+// openHandshake makes the handshake write key, once.
+func (p *pipe) openHandshake(id secretID) error {
+	if p.handshake.aead != nil {
+		return nil
+	}
+	return p.handshake.install(p.suite, p.secrets[id].bytes())
+}
+
+// ensureAlert adds an alert to the output of a failed handshake when crypto/tls has sent none (a callback panicked, or the peer
+// never spoke TLS). It goes out under the key that crypto/tls would have used; nothing else ever will.
+func (p *pipe) ensureAlert(alert Alert) {
+	if p.alerted {
+		return
+	}
+	p.alerted, p.alert = true, alert
+	body := []byte{alert.level(), byte(alert)}
+	handshake := secretServerHandshake
+	if !p.server {
+		handshake = secretClientHandshake
+	}
+	application := handshake + 2
+	switch {
+	case p.suite == 0 || !p.secrets[handshake].known():
+		p.out = appendRecord(p.out, typeAlert, body)
+	case p.server && p.secrets[application].known():
+		if p.openWrite(p.suite, application) == nil {
+			p.out = p.write.seal(p.out, typeAlert, body)
+		}
+	default:
+		// A client uses its application key only after its Finished, when nothing can fail any more.
+		if p.openHandshake(handshake) == nil {
+			p.out = p.handshake.seal(p.out, typeAlert, body)
+		}
+	}
+}
+
+// wipe overwrites the secrets. keepWrite keeps what a ticket sink needs to understand crypto/tls's alerts.
+func (p *pipe) wipe(keepWrite bool) {
+	clear(p.secrets[:])
+	p.handshake.wipe()
+	p.scratch = nil
+	if !keepWrite {
+		p.write.wipe()
+	}
+}
+
+// The rest of net.Conn. crypto/tls has no use for it during a handshake; callbacks see it as ClientHelloInfo.Conn.
+
+// Close implements net.Conn.
+func (p *pipe) Close() error { return nil }
+
+// LocalAddr implements net.Conn.
+func (p *pipe) LocalAddr() net.Addr { return pipeAddr{} }
+
+// RemoteAddr implements net.Conn.
+func (p *pipe) RemoteAddr() net.Addr { return pipeAddr{} }
+
+// SetDeadline implements net.Conn.
+func (p *pipe) SetDeadline(time.Time) error { return nil }
+
+// SetReadDeadline implements net.Conn.
+func (p *pipe) SetReadDeadline(time.Time) error { return nil }
+
+// SetWriteDeadline implements net.Conn.
+func (p *pipe) SetWriteDeadline(time.Time) error { return nil }
+
+// pipeAddr stands in for an address.
+type pipeAddr struct{}
+
+func (pipeAddr) Network() string { return "tls" }
+func (pipeAddr) String() string  { return "in-memory" }

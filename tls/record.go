@@ -1,0 +1,59 @@
+package tls
+
+// Record content types (RFC 8446, 5.1).
+const (
+	typeChangeCipherSpec = 20
+	typeAlert            = 21
+	typeHandshake        = 22
+	typeApplicationData  = 23
+)
+
+// Handshake message types (RFC 8446, 4).
+const (
+	messageClientHello      = 1
+	messageServerHello      = 2
+	messageNewSessionTicket = 4
+	messageKeyUpdate        = 24
+	messageHeaderLen        = 4
+)
+
+// bodyLen is the length field of the record header at the start of b.
+func bodyLen(b []byte) int { return int(b[3])<<8 | int(b[4]) }
+
+// messageLen is the length field of the handshake message at the start of b.
+func messageLen(b []byte) int { return int(b[1])<<16 | int(b[2])<<8 | int(b[3]) }
+
+// appendRecord appends one unprotected record.
+func appendRecord(dst []byte, typ byte, body []byte) []byte {
+	dst = append(dst, typ, 3, 3, byte(len(body)>>8), byte(len(body)))
+	return append(dst, body...)
+}
+
+// trim removes the zero padding of an inner plaintext (RFC 8446, 5.4) and splits off the content type. ok is false when there is
+// nothing but zeros.
+func trim(inner []byte) (content []byte, typ byte, ok bool) {
+	end := len(inner) - 1
+	for end >= 0 && inner[end] == 0 {
+		end--
+	}
+	if end < 0 {
+		return nil, 0, false
+	}
+	return inner[:end], inner[end], true
+}
+
+// helloSuite returns the cipher suite that the ServerHello at the start of a plaintext record chooses, or 0.
+func helloSuite(record []byte) suite {
+	const sessionID = recordHeaderLen + messageHeaderLen + 2 + 32
+	if len(record) <= sessionID || record[0] != typeHandshake || record[recordHeaderLen] != messageServerHello {
+		return 0
+	}
+	at := sessionID + 1 + int(record[sessionID])
+	if len(record) < at+2 {
+		return 0
+	}
+	if s := suite(record[at])<<8 | suite(record[at+1]); s.valid() {
+		return s
+	}
+	return 0
+}

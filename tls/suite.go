@@ -1,0 +1,139 @@
+package tls
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hkdf"
+	"crypto/sha256"
+	"crypto/sha512"
+	stdtls "crypto/tls"
+	"encoding/binary"
+	"fmt"
+
+	"golang.org/x/crypto/chacha20poly1305"
+)
+
+// suite is the identifier of a TLS 1.3 cipher suite (RFC 8446, B.4).
+type suite uint16
+
+// valid reports whether this record layer speaks s.
+func (s suite) valid() bool {
+	switch uint16(s) {
+	case stdtls.TLS_AES_128_GCM_SHA256, stdtls.TLS_AES_256_GCM_SHA384, stdtls.TLS_CHACHA20_POLY1305_SHA256:
+		return true
+	}
+	return false
+}
+
+func (s suite) secretLen() int {
+	if uint16(s) == stdtls.TLS_AES_256_GCM_SHA384 {
+		return sha512.Size384
+	}
+	return sha256.Size
+}
+
+func (s suite) keyLen() int {
+	if uint16(s) == stdtls.TLS_AES_128_GCM_SHA256 {
+		return 16
+	}
+	return 32
+}
+
+// expand is HKDF-Expand-Label (RFC 8446, 7.1) with an empty context.
+func (s suite) expand(secret []byte, label string, n int) ([]byte, error) {
+	info := make([]byte, 0, 32)
+	info = binary.BigEndian.AppendUint16(info, uint16(n))
+	info = append(info, byte(len("tls13 ")+len(label)))
+	info = append(info, "tls13 "...)
+	info = append(info, label...)
+	info = append(info, 0)
+	if s.secretLen() == sha512.Size384 {
+		return hkdf.Expand(sha512.New384, secret, string(info), n)
+	}
+	return hkdf.Expand(sha256.New, secret, string(info), n)
+}
+
+// aead makes the cipher for a traffic key.
+func (s suite) aead(key []byte) (cipher.AEAD, error) {
+	if uint16(s) == stdtls.TLS_CHACHA20_POLY1305_SHA256 {
+		return chacha20poly1305.New(key)
+	}
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		return nil, err
+	}
+	return cipher.NewGCM(block)
+}
+
+// half is one direction's protection: everything a connection keeps per direction.
+type half struct {
+	aead   cipher.AEAD
+	seq    uint64             // of the next record
+	ivTail uint64             // last eight bytes of the IV, which the sequence number is mixed into
+	nonce  [ivLen]byte        // scratch; its first four bytes are the IV's, and stay
+	secret [maxSecretLen]byte // traffic secret of this epoch, for the next KeyUpdate
+}
+
+// install starts an epoch with secret: key and IV of RFC 8446, 7.3, sequence 0.
+func (h *half) install(s suite, secret []byte) error {
+	if len(secret) != s.secretLen() {
+		return fmt.Errorf("tls: traffic secret of %d bytes for suite %#04x", len(secret), uint16(s))
+	}
+	key, err := s.expand(secret, "key", s.keyLen())
+	if err != nil {
+		return err
+	}
+	defer clear(key)
+	iv, err := s.expand(secret, "iv", ivLen)
+	if err != nil {
+		return err
+	}
+	defer clear(iv)
+	if h.aead, err = s.aead(key); err != nil {
+		return err
+	}
+	h.seq = 0
+	h.ivTail = binary.BigEndian.Uint64(iv[4:])
+	copy(h.nonce[:4], iv)
+	copy(h.secret[:], secret)
+	return nil
+}
+
+// update replaces the epoch by the next one (RFC 8446, 7.2).
+func (h *half) update(s suite) error {
+	next, err := s.expand(h.secret[:s.secretLen()], "traffic upd", s.secretLen())
+	if err != nil {
+		return err
+	}
+	defer clear(next)
+	return h.install(s, next)
+}
+
+// next sets the nonce for the record h.seq (RFC 8446, 5.3).
+func (h *half) next() []byte {
+	binary.BigEndian.PutUint64(h.nonce[4:], h.ivTail^h.seq)
+	return h.nonce[:]
+}
+
+// seal appends one record with content of type typ to dst. It copies, so content may be anything; it is not for the hot path.
+func (h *half) seal(dst []byte, typ byte, content []byte) []byte {
+	n := len(content) + 1 + tagLen
+	at := len(dst)
+	dst = append(dst, typeApplicationData, 3, 3, byte(n>>8), byte(n))
+	dst = append(dst, content...)
+	dst = append(dst, typ)
+	body := at + recordHeaderLen
+	dst = h.aead.Seal(dst[:body], h.next(), dst[body:], dst[at:body])
+	h.seq++
+	return dst
+}
+
+// open decrypts one whole record as the one with sequence h.seq, without advancing it. scratch holds the plaintext.
+func (h *half) open(scratch, record []byte) ([]byte, error) {
+	return h.aead.Open(scratch[:0], h.next(), record[recordHeaderLen:], record[:recordHeaderLen])
+}
+
+// wipe overwrites what this package can overwrite.
+func (h *half) wipe() {
+	*h = half{}
+}
