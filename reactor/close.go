@@ -1,0 +1,200 @@
+package reactor
+
+// startClose begins the end of c: drain, goodbye, end of stream, linger.
+func (l *loop) startClose(c *Conn, cause error) {
+	switch c.state {
+	case stateConnecting:
+		l.kill(c, cause)
+	case stateHandshake:
+		if !c.stepping { // a worker has the filter: nothing can be said
+			l.goodbye(c, cause)
+		}
+		l.kill(c, cause)
+	case stateOpen:
+		c.state, c.cause = stateDraining, cause
+		c.phaseAt, c.readAt = 0, 0
+		l.dropInput(c)
+		c.readable = true // what the peer still sends is to be read and dropped
+		c.touch()
+	}
+}
+
+// goodbye queues the filter's last record and writes it if the kernel takes it.
+func (l *loop) goodbye(c *Conn, cause error) {
+	if c.filter == nil || c.finished {
+		return
+	}
+	c.finished = true
+	l.sealed = c.filter.Finish(l.sealed[:0], cause)
+	l.send(c, l.sealed)
+}
+
+// finishOutput is called when a draining connection's output is gone: goodbye, then our end of stream, then wait for the
+// peer's.
+func (l *loop) finishOutput(c *Conn) {
+	if !c.finished && c.filter != nil {
+		l.goodbye(c, c.cause)
+		if c.state != stateDraining || c.Queued() > 0 {
+			return // broken, or to be called again when it is written
+		}
+	}
+	if isIO(c.cause) || c.fin {
+		l.kill(c, c.cause) // nobody is there, or the peer has ended its stream already
+		return
+	}
+	l.r.sys.shutdownWrite(int(c.fd))
+	c.state = stateLingering
+	c.stallAt = 0
+	if l.r.cfg.LingerTimeout < 0 {
+		l.kill(c, c.cause)
+		return
+	}
+	c.phaseAt = l.now + int64(l.r.cfg.LingerTimeout)
+	l.wheel.file(c, c.phaseAt)
+	l.enqueue(c)
+}
+
+// isIO says whether cause is a broken socket.
+func isIO(cause error) bool {
+	e, ok := cause.(*Error)
+	return ok && e.Why == ReasonIO && e.Err != nil
+}
+
+// kill ends c at the end of the turn, without further output.
+func (l *loop) kill(c *Conn, cause error) {
+	if c.state == stateClosed {
+		return
+	}
+	if c.state < stateDraining {
+		c.cause = cause
+	}
+	c.state = stateClosed
+	c.gone.Store(true)
+	l.dead = append(l.dead, c)
+}
+
+// dropInput forgets undelivered input.
+func (l *loop) dropInput(c *Conn) {
+	c.pending = false
+	if c.in != nil {
+		c.in.Release()
+		c.in, c.inStart, c.inEnd = nil, 0, 0
+	}
+	if c.cipher != nil {
+		c.cipher.Release()
+		c.cipher, c.cipherLen = nil, 0
+	}
+}
+
+// bury closes the descriptors of the connections killed in this turn and calls OnClose. Only now, so that a descriptor's
+// number is not reused while events of the turn may still name it.
+func (l *loop) bury() {
+	for len(l.dead) > 0 {
+		c := l.dead[len(l.dead)-1]
+		l.dead = l.dead[:len(l.dead)-1]
+		l.wheel.remove(c)
+		l.slots[c.slot] = nil
+		l.freeSlots = append(l.freeSlots, c.slot)
+		l.r.sys.close(int(c.fd))
+		l.dropInput(c)
+		l.drop(&c.out, c.out.bytes)
+		if c.wire != nil {
+			c.wire.Release()
+			c.wire, c.wireOff, c.wireEnd = nil, 0, 0
+		}
+		if c.filter != nil && !c.stepping {
+			c.filter.Release()
+		}
+		l.conns--
+		l.load.Add(-1)
+		l.count[counterClosed]++
+		l.countCause(c.cause)
+		if c.proto != nil {
+			l.active = c
+			c.proto.OnClose(c.cause)
+			l.active = nil
+		} else if c.opts.onError != nil {
+			l.active = c
+			c.opts.onError(c.RemoteAddr(), c.cause)
+			l.active = nil
+		}
+	}
+}
+
+// earliest is the first deadline of c in nanoseconds; 0 if it has none.
+func (l *loop) earliest(c *Conn) int64 {
+	var at int64
+	for _, d := range [...]int64{c.phaseAt, c.readAt, c.stallAt, l.idleAt(c)} {
+		if d != 0 && (at == 0 || d < at) {
+			at = d
+		}
+	}
+	return at
+}
+
+// idleAt is when c has been idle for too long; 0 if that does not apply.
+func (l *loop) idleAt(c *Conn) int64 {
+	if c.state != stateOpen || l.r.cfg.IdleTimeout < 0 {
+		return 0
+	}
+	return c.lastIO + int64(l.r.cfg.IdleTimeout)
+}
+
+// expire looks at c's deadlines when its slot of the wheel comes.
+func (l *loop) expire(c *Conn) {
+	due := func(at int64) bool { return at != 0 && l.now >= at }
+	switch {
+	case c.state == stateClosed:
+	case due(c.phaseAt) && c.state == stateLingering:
+		l.kill(c, c.cause)
+	case due(c.phaseAt):
+		l.expired(c, ErrHandshakeTimeout)
+		l.startClose(c, ErrHandshakeTimeout)
+	case due(c.stallAt):
+		l.expired(c, ErrWriteTimeout)
+		l.r.sys.reset(int(c.fd))
+		l.kill(c, ErrWriteTimeout)
+	case due(c.readAt):
+		l.expired(c, ErrFrameTimeout)
+		l.sayGoodbye(c, ErrFrameTimeout)
+	case due(l.idleAt(c)):
+		l.expired(c, ErrIdleTimeout)
+		l.sayGoodbye(c, ErrIdleTimeout)
+	}
+	if at := l.earliest(c); at != 0 && c.state != stateClosed {
+		l.wheel.file(c, at)
+	}
+}
+
+func (l *loop) expired(c *Conn, cause error) {
+	l.count[counterExpired]++
+	if c.state == stateDraining {
+		c.cause = cause // it closes for another reason than it began to
+	}
+}
+
+// sayGoodbye lets the protocol write a last frame and then closes.
+func (l *loop) sayGoodbye(c *Conn, cause error) {
+	if c.state != stateOpen {
+		return
+	}
+	l.active = c
+	c.proto.OnGoodbye(cause)
+	l.active = nil
+	l.startClose(c, cause)
+}
+
+// countCause counts an abnormal close by its reason.
+func (l *loop) countCause(cause error) {
+	if cause == nil {
+		return
+	}
+	why := reasonOf(cause)
+	for i, r := range reasons {
+		if r == why {
+			l.closedBy[i]++
+			return
+		}
+	}
+	l.closedBy[len(reasons)-1]++ // io: whatever else ended it
+}

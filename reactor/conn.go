@@ -1,0 +1,271 @@
+package reactor
+
+import (
+	"net"
+	"net/netip"
+	"sync/atomic"
+
+	"github.com/ron-transport/ron-transport/pool"
+)
+
+// connState is the life of a connection; it only moves downwards.
+type connState uint8
+
+const (
+	// stateConnecting: connect(2) is under way; nothing else happens until the socket is writable.
+	stateConnecting connState = iota
+	// stateHandshake: the filter's handshake is under way; the protocol sees nothing, its writes wait.
+	stateHandshake
+	// stateOpen: bytes flow both ways (only outwards once the peer has ended its stream).
+	stateOpen
+	// stateDraining: Close was called; queued output and the filter's goodbye are being written, input is dropped.
+	stateDraining
+	// stateLingering: all is written and our end of stream sent; input is dropped until the peer's end or the deadline.
+	stateLingering
+	// stateClosed: waits for the end of the turn, where the descriptor is closed and OnClose is called.
+	stateClosed
+)
+
+// inputEnd says how the peer's stream ended, while plaintext from before the end may still wait for delivery.
+type inputEnd uint8
+
+const (
+	// endNone: the stream goes on.
+	endNone inputEnd = iota
+	// endClean: the peer said goodbye, or on a plain connection just ended.
+	endClean
+	// endError: the stream broke; Conn.endErr says how.
+	endError
+	// endTold: the protocol has been told and keeps the connection for writing.
+	endTold
+)
+
+// Conn is one connection. Make them with Reactor.Listen and Reactor.Dial. It implements framer.Transport.
+type Conn struct {
+	loop   *loop
+	proto  Protocol // nil on an accepted connection until it is open
+	filter Filter   // nil: plain
+	opts   *connOptions
+
+	fd, slot, gen int32
+	state         connState
+	end           inputEnd
+
+	readable bool // the socket may have bytes that were not read
+	hangup   bool // the peer has shut down: a short read does not mean drained
+	fin      bool // the socket's end of stream has been read
+	blocked  bool // the kernel takes no more output until EPOLLOUT
+	over     bool // output above the high mark after a flush: not read
+	starved  bool // Writable has returned false since the last OnDrained
+	paused   bool // by the protocol
+	pending  bool // complete input waits for delivery
+	dirty    bool // on the loop's flush list
+	queued   bool // on the loop's ready list
+	stepping bool // a worker has the filter
+	pinned   bool // someone outside the loop may hold a reference to in
+	dialled  bool
+	finished bool // the filter's goodbye is written or queued
+
+	need           int       // bytes from inStart that make another OnData worth while
+	in             *pool.Buf // plaintext kept between turns; nil when there is none
+	inStart, inEnd int
+	cipher         *pool.Buf // ciphertext kept between turns; nil when there is none
+	cipherLen      int
+
+	out              outQueue  // plaintext to send
+	wire             *pool.Buf // sealed bytes the kernel did not take; nil when there are none
+	wireOff, wireEnd int
+
+	// Deadlines in nanoseconds of the loop's clock; 0: none.
+	phaseAt, readAt, stallAt int64
+	lastIO                   int64
+	wtick                    int64 // the wheel slot's tick; -1: not filed
+	wnext, wprev             *Conn
+
+	cause  error // of the close
+	endErr error
+	gone   atomic.Bool // closed: for other goroutines
+
+	remote, local netip.AddrPort
+}
+
+// connOptions is what connections of one listener or dial share.
+type connOptions struct {
+	protocol func(*Conn) Protocol
+	filter   func() Filter
+	onError  func(remote net.Addr, err error)
+	network  string
+	addr     net.Addr // a listener's own address
+	peer     net.Addr // for sockets without an IP address
+}
+
+// accepting reports whether output may still be queued.
+func (c *Conn) accepting() bool { return c.state <= stateOpen }
+
+// Reserve returns n bytes at the end of the output, contiguous, to be filled before the next call on c; they are sent
+// with the turn's flush. nil when c is closing or n is above 128 KiB. Loop only.
+func (c *Conn) Reserve(n int) []byte {
+	if !c.accepting() || n > maxReserve || n < 0 || !c.belowCap() {
+		return nil
+	}
+	p := c.loop.grow(&c.out, n)
+	c.touch()
+	return p
+}
+
+// Write copies p to the end of the output. It never blocks. ErrClosed when c is closing, ErrSlowPeer (and the connection
+// is closed) when the output is above the hard cap already. Loop only.
+func (c *Conn) Write(p []byte) error {
+	if err := c.checkWrite(); err != nil {
+		return err
+	}
+	for len(p) > 0 {
+		n := min(len(p), c.loop.r.cfg.WriteCoalesce)
+		copy(c.loop.grow(&c.out, n), p)
+		p = p[n:]
+	}
+	c.touch()
+	return nil
+}
+
+// WriteInPlace queues p without copying it. p must be a sub-slice of the slice that the running OnData was given, with
+// its capacity left as it was; it must not be changed afterwards. Anything else is copied, as Write does. Loop only.
+func (c *Conn) WriteInPlace(p []byte) error {
+	l := c.loop
+	if l.cur != c || len(p) == 0 || l.work.buf == nil {
+		return c.Write(p)
+	}
+	b := l.work.buf
+	off := len(b.B) - cap(p)
+	if off < 0 || off+len(p) > l.work.end || &b.B[off] != &p[0] {
+		return c.Write(p)
+	}
+	if err := c.checkWrite(); err != nil {
+		return err
+	}
+	c.out.bytes += len(p)
+	if t := c.out.tail; t != nil && t.kind == segInput && t.buf == b && t.end == off {
+		t.end += len(p)
+		c.touch()
+		return nil
+	}
+	l.append(&c.out, segInput, b.Retain(), off, off+len(p))
+	c.touch()
+	return nil
+}
+
+// WriteBuf queues n bytes of b from off on, without copying them. It takes over the caller's reference, also when it
+// fails. The bytes must not be changed afterwards. Loop only.
+func (c *Conn) WriteBuf(b *pool.Buf, off, n int) error {
+	err := c.checkWrite()
+	if err != nil || n == 0 {
+		b.Release()
+		return err
+	}
+	c.out.bytes += n
+	c.loop.append(&c.out, segBuf, b, off, off+n)
+	c.touch()
+	return nil
+}
+
+// RetainInput returns a counted reference to the buffer behind the slice that the running OnData was given; the bytes
+// stay as they are until it is released. nil outside of OnData. Loop only.
+func (c *Conn) RetainInput() *pool.Buf {
+	if c.loop.cur != c || c.loop.work.buf == nil {
+		return nil
+	}
+	c.loop.work.pinned = true
+	return c.loop.work.buf.Retain()
+}
+
+// Writable is false while the queued output is above the high-water mark; OnDrained follows. Loop only.
+func (c *Conn) Writable() bool {
+	if c.Queued() <= c.loop.r.cfg.HighWater {
+		return true
+	}
+	c.starved = true
+	return false
+}
+
+// Queued is the output in bytes that the kernel has not taken yet. Loop only.
+func (c *Conn) Queued() int { return c.out.bytes + c.wireEnd - c.wireOff }
+
+// PauseRead stops the delivery of input, and so, in time, the peer. Loop only.
+func (c *Conn) PauseRead() { c.paused = true }
+
+// ResumeRead undoes PauseRead; input that waits is delivered in one of the next turns. Loop only.
+func (c *Conn) ResumeRead() {
+	if c.paused {
+		c.paused = false
+		c.loop.enqueue(c)
+	}
+}
+
+// Post has fn run on c's loop, in order with other posts to that loop. If it returns nil, fn will run, even if the
+// connection is closed by then (writes fail in that case). ErrClosed when it is closed already, ErrQueueFull when the loop
+// cannot keep up. Any goroutine.
+func (c *Conn) Post(fn func()) error {
+	if c.gone.Load() {
+		return ErrClosed
+	}
+	return c.loop.push(task{kind: taskFunc, fn: fn})
+}
+
+// Close sends everything that was written, then the filter's goodbye, then the end of the stream, waits for the peer's
+// end within the linger deadline, and closes. Input is dropped from now on. OnClose(cause) comes later, never inside
+// this call. Calls after the first do nothing. Loop only.
+func (c *Conn) Close(cause error) { c.loop.startClose(c, cause) }
+
+// Abort drops the output and resets the connection at the end of the turn. Loop only.
+func (c *Conn) Abort(cause error) {
+	if c.state < stateClosed {
+		c.loop.r.sys.reset(int(c.fd))
+		c.loop.kill(c, cause)
+	}
+}
+
+// RemoteAddr is the peer's address. Any goroutine.
+func (c *Conn) RemoteAddr() net.Addr {
+	if c.remote.IsValid() {
+		return net.TCPAddrFromAddrPort(c.remote)
+	}
+	return c.opts.peer
+}
+
+// LocalAddr is our end's address. Any goroutine.
+func (c *Conn) LocalAddr() net.Addr {
+	if c.local.IsValid() {
+		return net.TCPAddrFromAddrPort(c.local)
+	}
+	return c.opts.addr
+}
+
+// Filter is the connection's filter, nil on a plain one: an embedder reads its state (suite, certificates) after OnOpen.
+// Loop only.
+func (c *Conn) Filter() Filter { return c.filter }
+
+// belowCap closes a connection whose peer takes nothing while the protocol goes on writing.
+func (c *Conn) belowCap() bool {
+	if c.Queued() < c.loop.r.cfg.HardCap {
+		return true
+	}
+	c.Abort(ErrSlowPeer)
+	return false
+}
+
+func (c *Conn) checkWrite() error {
+	if !c.accepting() {
+		return ErrClosed
+	}
+	if !c.belowCap() {
+		return ErrSlowPeer
+	}
+	return nil
+}
+
+// touch makes sure that c is flushed in this turn. The connection whose input is being processed is flushed anyway.
+func (c *Conn) touch() {
+	if c.loop.cur != c {
+		c.loop.flushLater(c)
+	}
+}

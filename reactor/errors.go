@@ -1,0 +1,82 @@
+package reactor
+
+import (
+	"errors"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
+
+// Reasons of the canon (oap1.md) that this package gives as the cause of a close.
+const (
+	ReasonHandshakeTimeout = "handshake_timeout"
+	ReasonReadTimeout      = "read_timeout"
+	ReasonWriteTimeout     = "write_timeout"
+	ReasonIdleTimeout      = "idle_timeout"
+	ReasonSlowPeer         = "slow_peer"
+	ReasonShuttingDown     = "shutting_down"
+	ReasonIO               = "io"
+)
+
+// Error is the cause of a close that the reactor itself decided on, or of a call it refused.
+type Error struct {
+	Why string // a reason of the canon
+	Msg string // what happened, in words
+	Err error  // the system's error, if there was one
+}
+
+// Error describes the error. Any goroutine.
+func (e *Error) Error() string {
+	if e.Err != nil {
+		return fmt.Sprintf("reactor: %s: %v", e.Msg, e.Err)
+	}
+	return "reactor: " + e.Msg
+}
+
+// Unwrap returns the system's error. Any goroutine.
+func (e *Error) Unwrap() error { return e.Err }
+
+// Reason returns the canon's word for the error. Any goroutine.
+func (e *Error) Reason() string { return e.Why }
+
+// Causes of a close, as given to Protocol.OnClose, and refusals.
+var (
+	ErrHandshakeTimeout error = &Error{Why: ReasonHandshakeTimeout, Msg: "handshake not complete in time"}
+	ErrFrameTimeout     error = &Error{Why: ReasonReadTimeout, Msg: "frame not complete in time"}
+	ErrWriteTimeout     error = &Error{Why: ReasonWriteTimeout, Msg: "peer took no output in time"}
+	ErrIdleTimeout      error = &Error{Why: ReasonIdleTimeout, Msg: "connection idle"}
+	ErrSlowPeer         error = &Error{Why: ReasonSlowPeer, Msg: "queued output above the hard cap"}
+	ErrShuttingDown     error = &Error{Why: ReasonShuttingDown, Msg: "shutting down"}
+	ErrClosed           error = &Error{Why: ReasonIO, Msg: "connection closed"}
+	ErrQueueFull        error = &Error{Why: ReasonIO, Msg: "task queue full"}
+	ErrTooLarge         error = &Error{Why: ReasonIO, Msg: "reservation larger than 128 KiB"}
+)
+
+// errTruncated is the end of a plain connection inside a frame.
+var errTruncated error = &Error{Why: ReasonIO, Msg: "peer closed inside a frame"}
+
+// ioError wraps what a system call returned.
+func ioError(op string, errno unix.Errno) error {
+	return &Error{Why: ReasonIO, Msg: op, Err: errno}
+}
+
+// PanicError is the cause of a close after a callback has panicked.
+type PanicError struct {
+	Value any    // what was passed to panic
+	Stack []byte // the goroutine's stack at that moment
+}
+
+// Error describes the panic without its stack. Any goroutine.
+func (e *PanicError) Error() string { return fmt.Sprintf("reactor: callback panicked: %v", e.Value) }
+
+// Reason returns "io": to the peer a panic is an internal failure. Any goroutine.
+func (e *PanicError) Reason() string { return ReasonIO }
+
+// reasonOf finds the canon's word in an error chain; "" if there is none.
+func reasonOf(err error) string {
+	var r interface{ Reason() string }
+	if errors.As(err, &r) {
+		return r.Reason()
+	}
+	return ""
+}

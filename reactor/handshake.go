@@ -1,0 +1,169 @@
+package reactor
+
+import "golang.org/x/sys/unix"
+
+// startHandshake begins the filter's handshake, or opens a plain connection at once.
+func (l *loop) startHandshake(c *Conn) {
+	if c.filter == nil {
+		l.opened(c)
+		return
+	}
+	c.state = stateHandshake
+	if c.dialled {
+		l.begin(c)
+		l.process(c, nil) // a client speaks first
+		l.finish(c)
+	}
+}
+
+// shake gives ciphertext to the handshake. It returns what is left and whether to go on.
+func (l *loop) shake(c *Conn, src []byte) ([]byte, bool) {
+	if c.stepping {
+		return src, false
+	}
+	n, step, err := c.filter.Handshake(src)
+	src = src[n:]
+	switch {
+	case err != nil:
+		l.shakeOutput(c)
+		l.handshakeFailed(c, err)
+		return nil, false
+	case step:
+		c.stepping = true
+		l.r.workers.submit(c)
+		return src, false
+	}
+	return src, n > 0 && len(src) > 0
+}
+
+// stepped takes the filter back from the worker.
+func (l *loop) stepped(c *Conn, done bool, err error) {
+	c.stepping = false
+	if c.state == stateClosed {
+		c.filter.Release()
+		return
+	}
+	l.shakeOutput(c)
+	switch {
+	case c.state == stateClosed:
+		return
+	case err != nil:
+		l.handshakeFailed(c, err)
+		return
+	case done:
+		l.count[counterHandshakes]++
+		l.opened(c)
+	}
+	if c.state <= stateOpen { // what arrived meanwhile
+		c.pending = c.pending || c.cipherLen > 0 || c.state == stateHandshake
+		l.input(c)
+	}
+}
+
+// shakeOutput sends what the handshake wants to say.
+func (l *loop) shakeOutput(c *Conn) {
+	l.sealed = c.filter.Output(l.sealed[:0])
+	if len(l.sealed) > 0 {
+		l.send(c, l.sealed)
+	}
+}
+
+// handshakeFailed ends a connection before it was open; the engine's alert has been sent.
+func (l *loop) handshakeFailed(c *Conn, err error) {
+	l.count[counterHandshakeFailed]++
+	if c.state == stateClosed {
+		return
+	}
+	if isIO(err) {
+		l.kill(c, err)
+		return
+	}
+	c.finished = true
+	c.state, c.cause = stateDraining, err // lets the alert out, and does not reset what the peer has not read
+	c.phaseAt = 0
+	l.dropInput(c)
+	l.drop(&c.out, c.out.bytes)
+	c.readable = true
+	c.touch()
+}
+
+// opened makes the protocol of an accepted connection and lets bytes flow.
+func (l *loop) opened(c *Conn) {
+	c.state = stateOpen
+	c.phaseAt = 0
+	c.lastIO = l.now
+	l.count[counterOpened]++
+	if at := l.idleAt(c); at != 0 {
+		l.wheel.file(c, at)
+	}
+	l.active = c
+	if c.proto == nil {
+		c.proto = c.opts.protocol(c)
+	}
+	c.proto.OnOpen()
+	l.active = nil
+	if c.out.bytes > 0 {
+		c.touch() // written before or in OnOpen
+	}
+}
+
+// connected is called on the first writability of a dialled socket.
+func (l *loop) connected(c *Conn) {
+	if errno := l.r.sys.socketError(int(c.fd)); errno != 0 {
+		l.kill(c, ioError("connect", errno))
+		return
+	}
+	l.startHandshake(c)
+}
+
+// startDial registers a dialled socket and connects it.
+func (l *loop) startDial(c *Conn, sa unix.Sockaddr) {
+	if !l.register(c) {
+		return
+	}
+	c.state = stateConnecting
+	if t := l.r.cfg.HandshakeTimeout; t > 0 {
+		c.phaseAt = l.now + int64(t)
+		l.wheel.file(c, c.phaseAt)
+	}
+	if errno := l.r.sys.connect(int(c.fd), sa); errno != 0 && errno != unix.EINPROGRESS && errno != unix.EINTR {
+		l.kill(c, ioError("connect", errno))
+	}
+}
+
+// adopt takes over an accepted socket.
+func (l *loop) adopt(fd int, lis *Listener, sa unix.Sockaddr) {
+	c := l.r.newConn(l, fd, &lis.opts)
+	c.setPeer(sa, lis)
+	if !l.register(c) {
+		return
+	}
+	l.count[counterAccepted]++
+	if t := l.r.cfg.HandshakeTimeout; t > 0 && c.filter != nil {
+		c.phaseAt = l.now + int64(t)
+		l.wheel.file(c, c.phaseAt)
+	}
+	l.startHandshake(c)
+}
+
+// register gives c a slot and puts its descriptor into epoll, once and for all.
+func (l *loop) register(c *Conn) bool {
+	if n := len(l.freeSlots); n > 0 {
+		c.slot = l.freeSlots[n-1]
+		l.freeSlots = l.freeSlots[:n-1]
+	} else {
+		c.slot = int32(len(l.slots))
+		l.slots = append(l.slots, nil)
+	}
+	l.gen++
+	c.gen = l.gen
+	l.slots[c.slot] = c
+	l.conns++
+	c.lastIO = l.now
+	ev := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | epollET, Fd: c.slot, Pad: c.gen}
+	if errno := l.r.sys.epollAdd(l.ep, int(c.fd), &ev); errno != 0 {
+		l.kill(c, ioError("epoll_ctl", errno))
+		return false
+	}
+	return true
+}

@@ -1,0 +1,172 @@
+package reactor
+
+import (
+	"context"
+	"net"
+	"os"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+)
+
+// script is a Protocol made of functions; nil ones do the least.
+type script struct {
+	c       *Conn
+	open    func(*Conn)
+	data    func(c *Conn, p []byte) (int, int, error)
+	eof     func(*Conn) bool
+	drained func(*Conn)
+	goodbye func(*Conn, error)
+	close   func(*Conn, error)
+}
+
+func (s *script) OnOpen() {
+	if s.open != nil {
+		s.open(s.c)
+	}
+}
+
+func (s *script) OnData(p []byte) (int, int, error) {
+	if s.data != nil {
+		return s.data(s.c, p)
+	}
+	return len(p), 0, nil
+}
+
+func (s *script) OnEOF() bool { return s.eof != nil && s.eof(s.c) }
+
+func (s *script) OnDrained() {
+	if s.drained != nil {
+		s.drained(s.c)
+	}
+}
+
+func (s *script) OnGoodbye(err error) {
+	if s.goodbye != nil {
+		s.goodbye(s.c, err)
+	}
+}
+
+func (s *script) OnClose(err error) {
+	if s.close != nil {
+		s.close(s.c, err)
+	}
+}
+
+// with makes the Protocol function for a template.
+func (s script) with(c *Conn) Protocol {
+	s.c = c
+	return &s
+}
+
+// echo sends everything back without copying it.
+var echo = script{data: func(c *Conn, p []byte) (int, int, error) { return len(p), 0, c.WriteInPlace(p) }}
+
+// start makes a reactor that is shut down, and checked for leaks, when the test ends.
+func start(t testing.TB, cfg Config) *Reactor {
+	t.Helper()
+	before := countFDs(t)
+	goroutines := runtime.NumGoroutine()
+	cfg.Poison = true
+	if cfg.Loops == 0 {
+		cfg.Loops = 2
+	}
+	if cfg.LingerTimeout == 0 {
+		cfg.LingerTimeout = 500 * time.Millisecond
+	}
+	r, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { checkLeaks(t, r, before, goroutines) })
+	return r
+}
+
+// checkLeaks shuts r down and looks for buffers, descriptors and goroutines left behind.
+func checkLeaks(t testing.TB, r *Reactor, fds, goroutines int) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	if err := r.Shutdown(ctx); err != nil {
+		t.Errorf("Shutdown: %v", err)
+	}
+	for _, l := range r.Leaks() {
+		t.Errorf("leaked buffer: %s", l)
+	}
+	if n := r.Stats().PoolOutstanding; n != 0 {
+		t.Errorf("%d buffers outstanding", n)
+	}
+	for _, l := range r.loops {
+		if s := l.pool.Stats(); s.DoubleReleases+s.Corruptions > 0 {
+			t.Errorf("pool of loop %d: %d double releases, %d corruptions: %v", l.id, s.DoubleReleases, s.Corruptions, l.pool.Faults())
+		}
+	}
+	waitFor(t, "descriptors", func() bool { return countFDs(t) <= fds })
+	waitFor(t, "goroutines", func() bool { return runtime.NumGoroutine() <= goroutines })
+}
+
+func countFDs(t testing.TB) int {
+	d, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(d)
+}
+
+// waitFor waits for a condition that must come true.
+func waitFor(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("gave up waiting for %s", what)
+		}
+	}
+}
+
+// listen starts a listener for a template.
+func listen(t testing.TB, r *Reactor, s script) *Listener {
+	t.Helper()
+	lis, err := r.Listen("tcp", "127.0.0.1:0", ListenConfig{Protocol: s.with})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return lis
+}
+
+// dialNet connects with the standard library.
+func dialNet(t testing.TB, lis *Listener) *net.TCPConn {
+	t.Helper()
+	c, err := net.Dial("tcp", lis.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	return c.(*net.TCPConn)
+}
+
+// closes records the causes given to OnClose.
+type closes struct {
+	mu  sync.Mutex
+	got []error
+}
+
+func (k *closes) add(_ *Conn, err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.got = append(k.got, err)
+}
+
+func (k *closes) all() []error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return append([]error(nil), k.got...)
+}
+
+// one waits for the first cause.
+func (k *closes) one(t testing.TB) error {
+	t.Helper()
+	waitFor(t, "OnClose", func() bool { return len(k.all()) > 0 })
+	return k.all()[0]
+}

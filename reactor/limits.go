@@ -1,0 +1,86 @@
+package reactor
+
+import "time"
+
+// Defaults of Config. Each is the value used when the field is zero.
+const (
+	// DefaultReadBuffer is the most that one read asks the kernel for (seed §3: 64–128 KiB). 128 KiB holds a whole 64 KiB
+	// frame with its record overhead and the start of the next, so streaming needs about one read per frame.
+	DefaultReadBuffer = 128 << 10
+	// DefaultWriteCoalesce is how much output one system call carries (seed §3: 64 KiB).
+	DefaultWriteCoalesce = 64 << 10
+	// DefaultSocketBuffer is SO_SNDBUF and SO_RCVBUF (seed §3: 512 KiB). The kernel may grant less: Listener.Granted tells.
+	DefaultSocketBuffer = 512 << 10
+	// DefaultHighWater is the queued output above which a connection is no longer read.
+	DefaultHighWater = 256 << 10
+	// DefaultLowWater is the queued output at which reading goes on.
+	DefaultLowWater = 64 << 10
+	// DefaultHardCap is the queued output at which a further write closes the connection as slow_peer: four frames of the
+	// largest size, so a protocol that heeds Writable never meets it.
+	DefaultHardCap = 4 << 20
+	// DefaultHandshakeTimeout bounds connect and handshake together. Three round trips over the slowest path the seed names
+	// (Tor, 1.5 s) fit twice.
+	DefaultHandshakeTimeout = 10 * time.Second
+	// DefaultFrameTimeout bounds the time from the first byte of a frame (or record) to its last: 1 MiB arrives in time on
+	// any path above 280 kbit/s, a drip of single bytes does not.
+	DefaultFrameTimeout = 30 * time.Second
+	// DefaultIdleTimeout closes a connection on which no byte moved: long enough for keep-alive intervals of a minute.
+	DefaultIdleTimeout = 150 * time.Second
+	// DefaultWriteTimeout bounds the time without progress while output waits.
+	DefaultWriteTimeout = 30 * time.Second
+	// DefaultLingerTimeout bounds the wait for the peer's end of stream after we have closed ours.
+	DefaultLingerTimeout = 5 * time.Second
+)
+
+// Ranges that Config.validate accepts.
+const (
+	minReadBuffer = 16 << 10 // below, one TLS record needs two reads
+	maxReadBuffer = 1 << 20  // above, the loop's scratch no longer fits any second-level cache
+	minCoalesce   = 1 << 10  // an ablation's lower end
+	maxCoalesce   = 1 << 20
+	minSockBuffer = 4 << 10
+	maxSockBuffer = 64 << 20
+	maxMark       = 1 << 30
+	maxLoops      = 256
+	maxWorkers    = 1024
+	minTimeout    = 10 * time.Millisecond // below the wheel's tick a deadline means nothing
+	maxTimeout    = 24 * time.Hour
+)
+
+// Fixed limits.
+const (
+	// maxReserve is the largest Conn.Reserve: a 64 KiB chunk with its header and room to spare.
+	maxReserve = 128 << 10
+	// firstChunk is the first output chunk of a turn; later ones are a whole flush.
+	firstChunk = 16 << 10
+	// recordRoom is the room an Open may need for one record: 2^14 bytes, content type, and padding up to 2^14 + 256.
+	recordRoom = 16<<10 + 256
+	// keepWhole is the partial frame from which a connection keeps the loop's buffer instead of copying out of it.
+	keepWhole = 16 << 10
+	// growStep: the buffer of a partial frame holds at least this much, or four times what has arrived, never more than
+	// the frame needs, so announcing a large frame does not allocate one.
+	growStep = 64 << 10
+	// eventsPerWait is the batch taken from epoll at once.
+	eventsPerWait = 256
+	// acceptsPerTurn keeps an accept storm from starving established connections.
+	acceptsPerTurn = 16
+	// tasksPerTurn likewise for posted functions.
+	tasksPerTurn = 1024
+	// maxTasks bounds a loop's task queue: a producer that outruns the loop gets ErrQueueFull instead of memory.
+	maxTasks = 1 << 17
+	// maxIovecs per writev: 64 KiB in 64 pieces are 1 KiB each; smaller pieces are copied into chunks anyway.
+	maxIovecs = 64
+	// wheelTick is the resolution of deadlines.
+	wheelTick = 16 * time.Millisecond
+	// wheelSlots: one turn of the wheel is 8.2 s; a later deadline is filed again when its slot comes.
+	wheelSlots = 512
+	// acceptBackoffMin and Max bound the pause after the process has run out of descriptors.
+	acceptBackoffMin = 10 * time.Millisecond
+	acceptBackoffMax = time.Second
+	// listenBacklog is what listen(2) is asked for; net.core.somaxconn clamps it.
+	listenBacklog = 4096
+	// decayEvery is how often unused pool memory is given back.
+	decayEvery = time.Second
+	// wakeToken marks the eventfd in epoll data; slots are never negative.
+	wakeToken = int32(-1)
+)

@@ -1,0 +1,288 @@
+package reactor
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// ListenConfig says what becomes of accepted connections.
+type ListenConfig struct {
+	// Protocol makes the protocol of a connection once it is open. Required. Called on the connection's loop.
+	Protocol func(*Conn) Protocol
+	// Filter makes the filter of a connection; nil: plain. Called on the connection's loop.
+	Filter func() Filter
+	// OnError is told of connections that ended before they were open. Optional. Called on the connection's loop.
+	OnError func(remote net.Addr, err error)
+}
+
+// Listener is a listening socket that all loops accept from.
+type Listener struct {
+	r      *Reactor
+	fd     int
+	opts   connOptions
+	addr   net.Addr
+	unspec bool // bound to a wildcard address: each connection's own address must be asked for
+	snd    int
+	rcv    int
+	once   sync.Once
+	err    error
+}
+
+// acceptor is one loop's view of a listener.
+type acceptor struct {
+	lis     *Listener
+	rearmAt int64 // when a listener that was disarmed is armed again; 0: armed
+	backoff int64 // the next pause
+	closed  bool
+}
+
+// Listen opens a listening socket on addr ("host:port", port 0 for any; a path with network "unix") and starts
+// accepting. network is "tcp", "tcp4", "tcp6" or "unix". Any goroutine.
+func (r *Reactor) Listen(network, addr string, lc ListenConfig) (*Listener, error) {
+	if lc.Protocol == nil {
+		return nil, errors.New("reactor: ListenConfig.Protocol is nil, a function is required")
+	}
+	lis := &Listener{r: r, opts: connOptions{protocol: lc.Protocol, filter: lc.Filter, onError: lc.OnError, network: network}}
+	sa, family, err := resolve(network, addr)
+	if err != nil {
+		return nil, err
+	}
+	if lis.fd, err = r.listenSocket(family, network, sa); err != nil {
+		return nil, fmt.Errorf("reactor: listen %s %s: %w", network, addr, err)
+	}
+	if err := lis.describe(); err != nil {
+		return nil, errors.Join(err, unix.Close(lis.fd))
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.stopped {
+		return nil, errors.Join(ErrShuttingDown, unix.Close(lis.fd))
+	}
+	r.listeners = append(r.listeners, lis)
+	for _, l := range r.loops {
+		if err := l.push(task{kind: taskFunc, fn: func() { l.addListener(lis) }}); err != nil {
+			return nil, err
+		}
+	}
+	return lis, nil
+}
+
+// listenSocket makes the socket. Its options are inherited by what it accepts, so they cost nothing per connection.
+func (r *Reactor) listenSocket(family int, network string, sa unix.Sockaddr) (int, error) {
+	fd, err := r.socket(family)
+	if err != nil {
+		return -1, err
+	}
+	if network == "tcp6" {
+		err = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1)
+	}
+	if err == nil && family != unix.AF_UNIX {
+		err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
+	}
+	if err == nil {
+		err = os.NewSyscallError("bind", unix.Bind(fd, sa))
+	}
+	if err == nil {
+		err = os.NewSyscallError("listen", unix.Listen(fd, listenBacklog))
+	}
+	if err != nil {
+		_ = unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
+}
+
+// socket makes a non-blocking socket with the configured options.
+func (r *Reactor) socket(family int) (int, error) {
+	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return -1, os.NewSyscallError("socket", err)
+	}
+	set := func(level, opt, v int) {
+		if err == nil && v >= 0 {
+			err = os.NewSyscallError("setsockopt", unix.SetsockoptInt(fd, level, opt, v))
+		}
+	}
+	set(unix.SOL_SOCKET, unix.SO_SNDBUF, r.cfg.SendBuffer)
+	set(unix.SOL_SOCKET, unix.SO_RCVBUF, r.cfg.RecvBuffer)
+	if family != unix.AF_UNIX && !r.cfg.Nagle {
+		set(unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+	}
+	if err != nil {
+		_ = unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
+}
+
+// describe reads back what the kernel made of the socket.
+func (lis *Listener) describe() error {
+	sa, err := unix.Getsockname(lis.fd)
+	if err != nil {
+		return os.NewSyscallError("getsockname", err)
+	}
+	if ap := addrPort(sa); ap.IsValid() {
+		lis.addr = net.TCPAddrFromAddrPort(ap)
+		lis.unspec = ap.Addr().IsUnspecified()
+	} else if u, ok := sa.(*unix.SockaddrUnix); ok {
+		lis.addr = &net.UnixAddr{Name: u.Name, Net: "unix"}
+	}
+	lis.opts.addr = lis.addr
+	lis.opts.peer = &net.UnixAddr{Net: "unix"}
+	if lis.snd, err = unix.GetsockoptInt(lis.fd, unix.SOL_SOCKET, unix.SO_SNDBUF); err != nil {
+		return os.NewSyscallError("getsockopt", err)
+	}
+	lis.rcv, err = unix.GetsockoptInt(lis.fd, unix.SOL_SOCKET, unix.SO_RCVBUF)
+	return os.NewSyscallError("getsockopt", err)
+}
+
+// Addr is the address the listener is bound to. Any goroutine.
+func (lis *Listener) Addr() net.Addr { return lis.addr }
+
+// Granted returns what the kernel made of SO_SNDBUF and SO_RCVBUF, in bytes. Linux doubles what was asked for, after
+// clamping it to net.core.wmem_max and rmem_max. Any goroutine.
+func (lis *Listener) Granted() (send, recv int) { return lis.snd, lis.rcv }
+
+// Close stops accepting. Connections that the kernel had queued are accepted first, established ones go on. It returns
+// when no loop accepts any more. Any goroutine except a loop's.
+func (lis *Listener) Close() error {
+	lis.once.Do(func() {
+		var wg sync.WaitGroup
+		for _, l := range lis.r.loops {
+			wg.Add(1)
+			if l.push(task{kind: taskClose, lis: lis, fn: wg.Done}) != nil {
+				wg.Done() // the loop has stopped
+			}
+		}
+		wg.Wait()
+		lis.err = os.NewSyscallError("close", unix.Close(lis.fd))
+		if u, ok := lis.addr.(*net.UnixAddr); ok && u.Name != "" && u.Name[0] != '@' {
+			_ = os.Remove(u.Name)
+		}
+		lis.r.forget(lis)
+	})
+	return lis.err
+}
+
+// addListener makes the loop accept from lis. All loops wait on the same socket: the kernel wakes one of them
+// (EPOLLEXCLUSIVE), and no connection is stranded in a queue of its own when a loop is busy or a listener closes, as
+// with SO_REUSEPORT.
+func (l *loop) addListener(lis *Listener) {
+	a := &acceptor{lis: lis}
+	for i, old := range l.listeners {
+		if old.closed {
+			l.listeners[i] = a
+			l.arm(i)
+			return
+		}
+	}
+	l.listeners = append(l.listeners, a)
+	l.arm(len(l.listeners) - 1)
+}
+
+// arm puts listener i into epoll, level-triggered.
+func (l *loop) arm(i int) {
+	ev := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLEXCLUSIVE, Fd: int32(-i - 2)}
+	if errno := l.r.sys.epollAdd(l.ep, l.listeners[i].lis.fd, &ev); errno != 0 {
+		l.disarm(l.listeners[i], false)
+	}
+}
+
+// disarm takes a listener out of epoll for a pause that doubles from time to time.
+func (l *loop) disarm(a *acceptor, registered bool) {
+	if registered {
+		l.r.sys.epollDel(l.ep, a.lis.fd)
+	}
+	a.backoff = min(max(2*a.backoff, int64(acceptBackoffMin)), int64(acceptBackoffMax))
+	a.rearmAt = l.now + a.backoff
+}
+
+// rearm ends the pause.
+func (l *loop) rearm(a *acceptor) {
+	a.rearmAt = 0
+	for i, b := range l.listeners {
+		if a == b && !a.closed {
+			l.arm(i)
+		}
+	}
+}
+
+// acceptFrom accepts a bounded number of connections. Nothing that accept returns ever stops a loop.
+func (l *loop) acceptFrom(i int) {
+	if i >= len(l.listeners) || l.listeners[i].closed || l.listeners[i].rearmAt != 0 {
+		return
+	}
+	a := l.listeners[i]
+	for range acceptsPerTurn {
+		if !l.acceptOne(a) {
+			return
+		}
+	}
+}
+
+// acceptOne accepts one connection and gives it to the least loaded loop. It returns whether to try another.
+func (l *loop) acceptOne(a *acceptor) bool {
+	fd, sa, errno := l.r.sys.accept(a.lis.fd)
+	switch errno {
+	case 0:
+		a.backoff = 0
+		to := l.r.lightest(l)
+		to.load.Add(1)
+		if to == l {
+			l.adopt(fd, a.lis, sa)
+		} else if to.push(task{kind: taskAdopt, fd: fd, lis: a.lis, sa: sa}) != nil {
+			to.load.Add(-1)
+			l.r.sys.close(fd)
+		}
+		return true
+	case unix.EAGAIN:
+		return false
+	case unix.EINTR, unix.ECONNABORTED:
+		return true
+	case unix.EMFILE, unix.ENFILE:
+		l.count[counterAcceptErrors]++
+		l.refuseOne(a)
+		l.disarm(a, true)
+		return false
+	default:
+		l.count[counterAcceptErrors]++
+		l.disarm(a, true)
+		return false
+	}
+}
+
+// refuseOne uses the spare descriptor to accept and close one connection: its peer learns at once, instead of waiting
+// in the kernel's queue.
+func (l *loop) refuseOne(a *acceptor) {
+	if l.spare < 0 {
+		l.spare = l.r.sys.spare()
+		return
+	}
+	l.r.sys.close(l.spare)
+	if fd, _, errno := l.r.sys.accept(a.lis.fd); errno == 0 {
+		l.r.sys.reset(fd)
+		l.r.sys.close(fd)
+		l.count[counterRefused]++
+	}
+	l.spare = l.r.sys.spare()
+}
+
+// closeListener accepts what waits and leaves.
+func (l *loop) closeListener(lis *Listener) {
+	for _, a := range l.listeners {
+		if a.lis != lis || a.closed {
+			continue
+		}
+		for a.rearmAt == 0 && l.acceptOne(a) {
+		}
+		if a.rearmAt == 0 {
+			l.r.sys.epollDel(l.ep, lis.fd)
+		}
+		a.closed, a.rearmAt = true, 0
+	}
+}

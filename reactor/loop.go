@@ -1,0 +1,391 @@
+package reactor
+
+import (
+	"runtime"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ron-transport/ron-transport/pool"
+)
+
+// epollET is unix.EPOLLET as the field's type wants it; the constant is negative.
+const epollET = 1 << 31
+
+// loop is one event loop. Its fields belong to its goroutine, except those said to be shared.
+type loop struct {
+	r    *Reactor
+	id   int
+	ep   int
+	efd  int
+	now  int64 // the clock, read once per turn
+	pool *pool.Pool
+
+	slots     []*Conn // by slot; nil: free
+	freeSlots []int32
+	gen       int32 // of the newest connection; an event with another generation than its slot's connection is stale
+	conns     int   // registered connections
+	stopping  bool
+
+	events  []unix.EpollEvent
+	evNext  int // events[evNext:evCount] have not been dispatched
+	evCount int
+	tasks   []task
+	tkNext  int
+
+	cur    *Conn // whose input is being processed
+	active *Conn // whose callback runs
+	work   workBuffer
+	in     *pool.Buf // plaintext scratch
+	cipher []byte    // ciphertext scratch: one kept record and one read
+	sealed []byte    // sealed output of one flush
+	// gathered holds the plaintext of one record that straddles segments, and its content type.
+	gathered []byte
+	iov      [maxIovecs]unix.Iovec
+	freeSegs *seg
+
+	ready     connList // to be read without an event
+	dirty     connList // to be flushed
+	dead      []*Conn  // to be buried
+	wheel     wheel
+	nextDecay int64
+	listeners []*acceptor
+	spare     int // a descriptor to give up when there are none left; -1: none
+
+	count    [numCounters]uint64
+	closedBy [numReasons]uint64
+	stats    published // shared
+
+	queue taskQueue    // shared
+	load  atomic.Int64 // shared: connections bound to this loop, also those on their way
+	done  chan struct{}
+}
+
+// push gives the loop a task that a user posted.
+func (l *loop) push(t task) error {
+	wake, err := l.queue.push(t, t.kind != taskFunc)
+	if wake {
+		l.r.sys.wake(l.efd)
+	}
+	return err
+}
+
+// run turns until the reactor has stopped and the last connection is gone.
+func (l *loop) run() {
+	defer close(l.done)
+	worked := true
+	for !l.stopping || l.conns > 0 {
+		n := l.wait(worked)
+		l.now = l.r.sys.now()
+		l.evNext, l.evCount = 0, n
+		l.tasks, l.tkNext = l.queue.take(), 0
+		worked = n > 0 || len(l.tasks) > 0 || l.busy()
+		for !l.turn() {
+		}
+		l.publish()
+	}
+	l.teardown()
+}
+
+// turn does everything that one wake-up brought. It returns false when a callback has panicked: that connection is
+// aborted and the turn goes on where it was.
+func (l *loop) turn() (ok bool) {
+	defer func() {
+		if !ok {
+			l.recovered(recover())
+		}
+	}()
+	for l.evNext < l.evCount {
+		ev := &l.events[l.evNext]
+		l.evNext++
+		l.dispatch(ev)
+	}
+	for l.tkNext < len(l.tasks) {
+		t := &l.tasks[l.tkNext]
+		l.tkNext++
+		l.perform(t)
+	}
+	if l.tasks != nil {
+		l.queue.recycle(l.tasks)
+		l.tasks, l.tkNext = nil, 0
+	}
+	l.runReady()
+	l.wheel.advance(l.now, l.expire)
+	l.flushDirty()
+	l.bury()
+	l.upkeep()
+	return true
+}
+
+// recovered deals with a panic in a callback. One that no callback caused is a bug of this package, and goes on.
+func (l *loop) recovered(v any) {
+	c := l.active
+	if c == nil {
+		panic(v)
+	}
+	l.active = nil
+	l.count[counterPanics]++
+	if l.work.buf != nil {
+		l.dropWork()
+		l.work = workBuffer{}
+	}
+	l.cur = nil
+	if c.state < stateClosed {
+		l.r.sys.reset(int(c.fd))
+		l.kill(c, &PanicError{Value: v, Stack: debug.Stack()})
+	}
+	if l.r.onPanic != nil {
+		l.r.onPanic(v)
+	}
+}
+
+// busy says whether work waits that needs no event.
+func (l *loop) busy() bool { return len(l.ready.next) > 0 || len(l.dirty.next) > 0 }
+
+// wait returns the number of events. After a turn with work it looks without waiting first, then lets other goroutines
+// run and looks again: blocking at once costs more per frame and per wake-up (measured, docs/performance.md).
+func (l *loop) wait(worked bool) int {
+	if worked || l.busy() {
+		if n, errno := l.r.sys.epollPoll(l.ep, l.events); n > 0 && errno == 0 {
+			return n
+		}
+		if l.busy() {
+			return 0
+		}
+		runtime.Gosched()
+		if n, errno := l.r.sys.epollPoll(l.ep, l.events); n > 0 && errno == 0 {
+			return n
+		}
+	}
+	l.queue.sleeping.Store(true)
+	defer l.queue.sleeping.Store(false)
+	if l.queue.waiting.Load() > 0 {
+		return 0
+	}
+	n, errno := l.r.sys.epollWait(l.ep, l.events, l.timeout())
+	if errno != 0 {
+		return 0 // EINTR; anything else is met again by the calls that follow
+	}
+	l.count[counterWakes]++
+	return n
+}
+
+// timeout is how long the loop may block, in milliseconds; -1 for ever.
+func (l *loop) timeout() int {
+	now := l.r.sys.now()
+	at, ok := l.wheel.next()
+	for _, a := range l.listeners {
+		if a.rearmAt != 0 && (!ok || a.rearmAt < at) {
+			at, ok = a.rearmAt, true
+		}
+	}
+	if l.pool.Stats().CachedBytes > 0 && (!ok || l.nextDecay < at) {
+		at, ok = l.nextDecay, true
+	}
+	if !ok {
+		return -1
+	}
+	return int(max(0, at-now+int64(time.Millisecond)-1) / int64(time.Millisecond))
+}
+
+// dispatch acts on one event, unless it is stale.
+func (l *loop) dispatch(ev *unix.EpollEvent) {
+	if ev.Fd < 0 {
+		if ev.Fd != wakeToken {
+			l.acceptFrom(int(-ev.Fd) - 2)
+		}
+		return
+	}
+	c := l.slots[ev.Fd]
+	if c == nil || c.gen != ev.Pad || c.state == stateClosed {
+		l.count[counterStale]++
+		return
+	}
+	if c.state == stateConnecting {
+		if ev.Events&(unix.EPOLLOUT|unix.EPOLLERR|unix.EPOLLHUP) != 0 {
+			l.connected(c)
+		}
+		if c.state == stateClosed || c.state == stateConnecting {
+			return
+		}
+	}
+	if ev.Events&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0 {
+		c.hangup = true
+	}
+	if ev.Events&(unix.EPOLLIN|unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0 {
+		c.readable = true
+	}
+	if ev.Events&unix.EPOLLOUT != 0 && c.blocked {
+		c.blocked = false
+		l.flush(c)
+	}
+	if ev.Events&unix.EPOLLERR != 0 && !c.canRead() && c.state != stateClosed {
+		if errno := l.r.sys.socketError(int(c.fd)); errno != 0 {
+			l.kill(c, ioError("socket", errno))
+		}
+	}
+	if c.readable && c.canRead() {
+		l.input(c)
+	}
+}
+
+// perform runs one task.
+func (l *loop) perform(t *task) {
+	switch t.kind {
+	case taskFunc:
+		l.call(t.fn)
+	case taskAdopt:
+		l.adopt(t.fd, t.lis, t.sa)
+	case taskDial:
+		l.startDial(t.c, t.sa)
+	case taskStep:
+		l.stepped(t.c, t.done, t.err)
+	case taskDrain:
+		for _, c := range l.slots {
+			if c != nil {
+				l.shutdownConn(c)
+			}
+		}
+		l.stopping = true
+	case taskAbort:
+		for _, c := range l.slots {
+			if c != nil && c.state != stateClosed {
+				c.Abort(ErrShuttingDown)
+			}
+		}
+	case taskClose:
+		l.closeListener(t.lis)
+		t.fn()
+	}
+}
+
+// call runs a posted function; a panic in it is counted, there is no connection to blame.
+func (l *loop) call(fn func()) {
+	defer func() {
+		if v := recover(); v != nil {
+			l.count[counterPanics]++
+			if l.r.onPanic != nil {
+				l.r.onPanic(v)
+			}
+		}
+	}()
+	fn()
+}
+
+// shutdownConn takes leave of one connection.
+func (l *loop) shutdownConn(c *Conn) {
+	switch c.state {
+	case stateOpen:
+		l.sayGoodbye(c, ErrShuttingDown)
+	case stateConnecting, stateHandshake:
+		l.startClose(c, ErrShuttingDown)
+	}
+}
+
+// connList collects connections for later in this turn or for the next one.
+type connList struct {
+	next []*Conn // being collected
+	now  []*Conn // being worked off, from at on
+	at   int
+}
+
+// turn begins to work off what was collected, unless the last batch was interrupted.
+func (q *connList) turn() {
+	if q.at == len(q.now) {
+		clear(q.now)
+		q.now, q.next, q.at = q.next, q.now[:0], 0
+	}
+}
+
+// take returns the next connection of the batch; nil ends it.
+func (q *connList) take() *Conn {
+	if q.at == len(q.now) {
+		return nil
+	}
+	q.at++
+	return q.now[q.at-1]
+}
+
+// enqueue has c's input looked at in the next turn without an event.
+func (l *loop) enqueue(c *Conn) {
+	if !c.queued && c.state != stateClosed {
+		c.queued = true
+		l.ready.next = append(l.ready.next, c)
+	}
+}
+
+// runReady reads the connections that were left with more to read; what they leave again is the next turn's.
+func (l *loop) runReady() {
+	l.ready.turn()
+	for c := l.ready.take(); c != nil; c = l.ready.take() {
+		c.queued = false
+		if c.state != stateClosed && (c.pending || c.readable && c.canRead()) {
+			l.input(c)
+		}
+	}
+}
+
+// flushLater has c's output flushed at the end of the turn.
+func (l *loop) flushLater(c *Conn) {
+	if !c.dirty {
+		c.dirty = true
+		l.dirty.next = append(l.dirty.next, c)
+	}
+}
+
+// flushDirty flushes what was written outside of the input path: once per connection and turn.
+func (l *loop) flushDirty() {
+	l.dirty.turn()
+	for c := l.dirty.take(); c != nil; c = l.dirty.take() {
+		c.dirty = false
+		l.flush(c)
+	}
+}
+
+// upkeep gives memory back and lets listeners try again.
+func (l *loop) upkeep() {
+	for _, a := range l.listeners {
+		if a.rearmAt != 0 && l.now >= a.rearmAt {
+			l.rearm(a)
+		}
+	}
+	if l.now >= l.nextDecay {
+		l.nextDecay = l.now + int64(decayEvery)
+		l.pool.Decay()
+		if l.conns == 0 && l.in != nil && !l.in.Shared() {
+			l.in.Release()
+			l.in = nil
+		}
+	}
+}
+
+// teardown ends a loop without connections: tasks that came too late still run, so that nobody waits for ever.
+func (l *loop) teardown() {
+	for _, t := range l.queue.stop() {
+		switch t.kind {
+		case taskFunc:
+			l.call(t.fn)
+		case taskAdopt:
+			l.r.sys.close(t.fd)
+			l.load.Add(-1)
+		case taskDial:
+			l.refuseDial(t.c)
+		case taskStep:
+			t.c.filter.Release()
+		case taskClose:
+			t.fn()
+		}
+	}
+	if l.in != nil {
+		l.in.Release()
+		l.in = nil
+	}
+	l.publish()
+	if l.spare >= 0 {
+		l.r.sys.close(l.spare)
+	}
+	l.r.sys.close(l.efd)
+	l.r.sys.close(l.ep)
+}

@@ -1,0 +1,231 @@
+package reactor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ron-transport/ron-transport/pool"
+)
+
+// Reactor is a set of event loops and the connections on them.
+type Reactor struct {
+	cfg     Config
+	sys     kernel
+	loops   []*loop
+	workers *workers
+	onPanic func(v any)
+
+	mu        sync.Mutex
+	listeners []*Listener
+	stopped   bool
+	stopOnce  sync.Once
+	stopErr   error
+}
+
+// New validates cfg and starts the loops. Shutdown or Close must be called in the end.
+func New(cfg Config) (*Reactor, error) { return newReactor(cfg, linux{base: time.Now()}) }
+
+// newReactor is New on a given kernel.
+func newReactor(cfg Config, sys kernel) (*Reactor, error) {
+	r := &Reactor{cfg: cfg.withDefaults(), sys: sys}
+	if err := r.cfg.validate(); err != nil {
+		return nil, err
+	}
+	r.workers = newWorkers(r.cfg.HandshakeWorkers)
+	for i := range r.cfg.Loops {
+		l, err := r.newLoop(i)
+		if err != nil {
+			for _, l := range r.loops {
+				l.teardown()
+			}
+			return nil, err
+		}
+		r.loops = append(r.loops, l)
+	}
+	for _, l := range r.loops {
+		go l.run()
+	}
+	return r, nil
+}
+
+// newLoop makes a loop that is not running yet.
+func (r *Reactor) newLoop(id int) (*loop, error) {
+	p, err := pool.New(pool.Options{CacheBytes: r.cfg.PoolBytes, Poison: r.cfg.Poison})
+	if err != nil {
+		return nil, fmt.Errorf("reactor: PoolBytes: %w", err)
+	}
+	l := &loop{r: r, id: id, pool: p, done: make(chan struct{}), events: make([]unix.EpollEvent, eventsPerWait)}
+	l.cipher = make([]byte, r.cfg.ReadBuffer+recordRoom)
+	l.gathered = make([]byte, recordMax+1)
+	l.now = r.sys.now()
+	l.wheel.tick = l.now/int64(wheelTick) + 1
+	var errno unix.Errno
+	if l.ep, errno = r.sys.epollCreate(); errno != 0 {
+		return nil, ioError("epoll_create1", errno)
+	}
+	if l.efd, errno = r.sys.eventfd(); errno != 0 {
+		r.sys.close(l.ep)
+		return nil, ioError("eventfd", errno)
+	}
+	ev := unix.EpollEvent{Events: unix.EPOLLIN | epollET, Fd: wakeToken}
+	if errno = r.sys.epollAdd(l.ep, l.efd, &ev); errno != 0 {
+		r.sys.close(l.efd)
+		r.sys.close(l.ep)
+		return nil, ioError("epoll_ctl", errno)
+	}
+	l.spare = r.sys.spare()
+	return l, nil
+}
+
+// newConn makes a connection of loop l; it is counted in l's load already.
+func (r *Reactor) newConn(l *loop, fd int, o *connOptions) *Conn {
+	c := &Conn{loop: l, fd: int32(fd), opts: o, wtick: -1}
+	if o.filter != nil {
+		c.filter = o.filter()
+	}
+	return c
+}
+
+// lightest is the loop with the fewest connections; near where that makes no difference.
+func (r *Reactor) lightest(near *loop) *loop {
+	best, load := near, near.load.Load()
+	for _, l := range r.loops {
+		if n := l.load.Load(); n < load {
+			best, load = l, n
+		}
+	}
+	return best
+}
+
+// DialConfig says what becomes of a dialled connection.
+type DialConfig struct {
+	// Protocol makes the connection's protocol, before Dial returns. Required. Its OnOpen is called when connect and
+	// handshake have succeeded, its OnClose with the cause when they have not. Called on the goroutine that dials.
+	Protocol func(*Conn) Protocol
+	// Filter makes the connection's filter; nil: plain. Called on the goroutine that dials.
+	Filter func() Filter
+}
+
+// Dial starts connecting to addr and returns at once; host names are looked up first, which may block. network is as for
+// Listen. Errors of the connection itself go to the protocol's OnClose. Any goroutine.
+func (r *Reactor) Dial(network, addr string, dc DialConfig) (*Conn, error) {
+	if dc.Protocol == nil {
+		return nil, errors.New("reactor: DialConfig.Protocol is nil, a function is required")
+	}
+	sa, family, err := resolve(network, addr)
+	if err != nil {
+		return nil, err
+	}
+	fd, err := r.socket(family)
+	if err != nil {
+		return nil, &Error{Why: ReasonIO, Msg: "dial " + addr, Err: err}
+	}
+	l := r.lightest(r.loops[0])
+	l.load.Add(1)
+	o := &connOptions{filter: dc.Filter, network: network, addr: &net.TCPAddr{}, peer: &net.UnixAddr{Net: "unix", Name: addr}}
+	c := r.newConn(l, fd, o)
+	c.dialled = true
+	c.remote = addrPort(sa)
+	c.proto = dc.Protocol(c)
+	if err := l.push(task{kind: taskDial, c: c, sa: sa}); err != nil {
+		l.load.Add(-1)
+		_ = unix.Close(fd)
+		if c.filter != nil {
+			c.filter.Release()
+		}
+		return nil, err
+	}
+	return c, nil
+}
+
+// refuseDial ends a dial whose loop has stopped.
+func (l *loop) refuseDial(c *Conn) {
+	l.r.sys.close(int(c.fd))
+	l.load.Add(-1)
+	c.state = stateClosed
+	c.gone.Store(true)
+	if c.filter != nil {
+		c.filter.Release()
+	}
+	c.proto.OnClose(ErrShuttingDown)
+}
+
+// forget takes a closed listener off the list.
+func (r *Reactor) forget(lis *Listener) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i, l := range r.listeners {
+		if l == lis {
+			r.listeners = append(r.listeners[:i], r.listeners[i+1:]...)
+			return
+		}
+	}
+}
+
+// Shutdown stops accepting, lets every protocol say goodbye, drains all connections, and stops the loops. When ctx ends
+// first, what is left is aborted and ctx's error returned. Later calls wait and return the same. Any goroutine except a
+// loop's.
+func (r *Reactor) Shutdown(ctx context.Context) error {
+	r.stopOnce.Do(func() { r.stopErr = r.shutdown(ctx) })
+	return r.stopErr
+}
+
+// Close is Shutdown without patience: connections are aborted. Any goroutine except a loop's.
+func (r *Reactor) Close() error {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := r.Shutdown(ctx); err != nil && !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+func (r *Reactor) shutdown(ctx context.Context) error {
+	r.mu.Lock()
+	r.stopped = true
+	open := append([]*Listener(nil), r.listeners...)
+	r.mu.Unlock()
+	var err error
+	for _, lis := range open {
+		err = errors.Join(err, lis.Close())
+	}
+	for _, l := range r.loops {
+		_ = l.push(task{kind: taskDrain})
+	}
+	for _, l := range r.loops {
+		select {
+		case <-l.done:
+			continue
+		case <-ctx.Done():
+		}
+		err = errors.Join(err, ctx.Err())
+		for _, l := range r.loops {
+			_ = l.push(task{kind: taskAbort}) // fails where the loop has stopped already
+		}
+		break
+	}
+	for _, l := range r.loops {
+		<-l.done
+	}
+	r.workers.wait()
+	return err
+}
+
+// Loops is the number of loops. Any goroutine.
+func (r *Reactor) Loops() int { return len(r.loops) }
+
+// Leaks returns a line for each buffer that is still held, with the stack that took it. Only with Config.Poison, and
+// only after Shutdown. Any goroutine.
+func (r *Reactor) Leaks() []string {
+	var all []string
+	for _, l := range r.loops {
+		all = append(all, l.pool.Leaks()...)
+	}
+	return all
+}

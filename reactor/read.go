@@ -1,0 +1,388 @@
+package reactor
+
+import (
+	"io"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ron-transport/ron-transport/pool"
+)
+
+// workBuffer is the plaintext of the connection that is being read: buf.B[start:end] waits for delivery.
+type workBuffer struct {
+	buf        *pool.Buf // nil: no connection is being read
+	start, end int
+	pinned     bool // RetainInput was called
+}
+
+// canRead says whether reading c's socket now makes sense.
+func (c *Conn) canRead() bool {
+	switch c.state {
+	case stateHandshake:
+		return !c.stepping && c.end == endNone
+	case stateOpen:
+		return !c.paused && !c.over && c.end == endNone
+	case stateDraining, stateLingering:
+		return true
+	}
+	return false
+}
+
+// input runs the reading side of c for one turn: what waits is delivered, the socket is read within the budget, and the
+// output that came of it is flushed.
+func (l *loop) input(c *Conn) {
+	if c.state == stateDraining || c.state == stateLingering {
+		l.discard(c)
+		return
+	}
+	l.begin(c)
+	for budget := l.r.cfg.ReadBuffer; budget > 0; {
+		if c.pending {
+			c.pending = false
+			l.process(c, l.takeCipher(c, 0))
+		}
+		if !c.readable || !c.canRead() || c.pending {
+			break
+		}
+		n := l.pull(c)
+		if n <= 0 {
+			break
+		}
+		budget -= n
+	}
+	l.finishInput(c)
+	l.finish(c)
+}
+
+// begin makes c's kept plaintext the work buffer: a small rest moves to the front of the loop's scratch, so that a whole
+// read fits behind it; a large one is continued where it is.
+func (l *loop) begin(c *Conn) {
+	l.cur = c
+	w := &l.work
+	n := c.inEnd - c.inStart
+	if n >= keepWhole {
+		*w = workBuffer{buf: c.in, start: c.inStart, end: c.inEnd, pinned: c.pinned}
+		c.in = nil
+		return
+	}
+	*w = workBuffer{buf: l.scratch()}
+	if c.in != nil {
+		w.end = copy(w.buf.B, c.in.B[c.inStart:c.inEnd])
+		c.in.Release()
+		c.in = nil
+	}
+}
+
+// scratch is the loop's plaintext buffer; a new one when the last went to a connection.
+func (l *loop) scratch() *pool.Buf {
+	if l.in != nil && l.in.Shared() {
+		l.in.Release()
+		l.in = nil
+	}
+	if l.in == nil {
+		l.in = l.pool.Get(l.r.cfg.ReadBuffer + keepWhole + recordRoom)
+	}
+	return l.in
+}
+
+// finish ends what begin began: output is flushed, and what is left of the plaintext goes into a buffer of its size.
+func (l *loop) finish(c *Conn) {
+	l.flush(c)
+	w := &l.work
+	n := w.end - w.start
+	if c.state >= stateDraining {
+		n = 0
+	}
+	switch {
+	case n == 0:
+		c.inStart, c.inEnd = 0, 0
+		l.dropWork()
+	case n < keepWhole:
+		c.in = l.pool.Get(n)
+		c.inStart, c.inEnd = 0, copy(c.in.B, w.buf.B[w.start:w.end])
+		l.dropWork()
+	default:
+		if w.buf == l.in {
+			l.in = nil
+		}
+		c.in, c.inStart, c.inEnd = w.buf, w.start, w.end
+	}
+	c.pinned = w.pinned && (c.in == w.buf || c.out.bytes > 0) || c.pinned && c.out.bytes > 0
+	*w = workBuffer{}
+	l.cur = nil
+	l.armRead(c)
+	if c.pending && !c.paused && !c.over || c.readable && c.canRead() {
+		l.enqueue(c)
+	}
+}
+
+// dropWork releases the work buffer, unless it is the loop's own.
+func (l *loop) dropWork() {
+	if l.work.buf != l.in {
+		l.work.buf.Release()
+	}
+}
+
+// room makes sure that n more bytes fit behind the work buffer's end. It moves the bytes only if nobody else sees them.
+func (l *loop) room(c *Conn, n int) {
+	w := &l.work
+	if len(w.buf.B)-w.end >= n {
+		return
+	}
+	have := w.end - w.start
+	if have+n <= len(w.buf.B) && !w.buf.Shared() {
+		copy(w.buf.B, w.buf.B[w.start:w.end])
+		w.start, w.end = 0, have
+		return
+	}
+	want := min(max(c.need, have), max(4*have, growStep)) // what the frame needs, but announcing much gets it little
+	b := l.pool.Get(max(want, have) + n)
+	copy(b.B, w.buf.B[w.start:w.end])
+	l.dropWork()
+	*w = workBuffer{buf: b, end: have}
+}
+
+// rewind reuses the work buffer from its start once everything is consumed and nobody else sees it.
+func (l *loop) rewind() {
+	w := &l.work
+	if w.start == w.end && !w.buf.Shared() {
+		w.start, w.end, w.pinned = 0, 0, false
+	}
+}
+
+// pull reads the socket once and processes what came. It returns the number of bytes; 0 or less ends the turn.
+func (l *loop) pull(c *Conn) int {
+	var p []byte
+	if c.filter == nil {
+		l.rewind()
+		have := l.work.end - l.work.start
+		l.room(c, max(recordRoom, min(c.need-have, l.r.cfg.ReadBuffer)))
+		w := &l.work
+		p = w.buf.B[w.end:min(len(w.buf.B), w.end+l.r.cfg.ReadBuffer)]
+	} else {
+		p = l.cipher[c.cipherLen:]
+	}
+	n, errno := l.r.sys.read(int(c.fd), p)
+	l.count[counterReads]++
+	switch {
+	case errno == unix.EINTR:
+		return 1 // try again, within the budget
+	case errno == unix.EAGAIN:
+		c.readable = false
+		return 0
+	case errno != 0:
+		l.inputBroke(c, ioError("read", errno))
+		return 0
+	case n == 0:
+		l.inputEnded(c)
+		return 0
+	}
+	l.count[counterBytesIn] += uint64(n)
+	c.lastIO = l.now
+	if n < len(p) && !c.hangup {
+		c.readable = false
+	}
+	if c.filter == nil {
+		l.work.end += n
+		l.deliver(c)
+	} else {
+		l.process(c, l.takeCipher(c, n))
+	}
+	return n
+}
+
+// takeCipher puts the ciphertext kept from earlier in front of the n bytes just read and returns both.
+func (l *loop) takeCipher(c *Conn, n int) []byte {
+	k := c.cipherLen
+	if k > 0 {
+		copy(l.cipher, c.cipher.B[:k])
+		c.cipher.Release()
+		c.cipher, c.cipherLen = nil, 0
+	}
+	return l.cipher[:k+n]
+}
+
+// process takes ciphertext through the filter and plaintext to the protocol, and keeps the rest.
+func (l *loop) process(c *Conn, src []byte) {
+	for progress := true; progress; {
+		switch {
+		case c.filter == nil || c.end != endNone && c.state == stateOpen:
+			l.deliver(c)
+			return
+		case c.state == stateHandshake:
+			src, progress = l.shake(c, src)
+		case c.state == stateOpen:
+			src, progress = l.open(c, src)
+		default:
+			return // closing: input is dropped
+		}
+	}
+	if len(src) > 0 && c.state <= stateOpen && c.end == endNone {
+		c.cipher = l.pool.Get(len(src))
+		c.cipherLen = copy(c.cipher.B, src)
+	}
+}
+
+// open decrypts what fits and delivers it. It returns the ciphertext that is left and whether to go on.
+func (l *loop) open(c *Conn, src []byte) ([]byte, bool) {
+	if !l.deliver(c) {
+		return src, false
+	}
+	l.rewind()
+	if len(src) == 0 {
+		return src, false
+	}
+	next := c.filter.NextRecord(src)
+	if next > len(src) {
+		return src, false
+	}
+	w := &l.work
+	l.room(c, next)
+	out, n, err := c.filter.Open(w.buf.B[:w.end], src)
+	w.end = len(out)
+	if err == io.EOF {
+		c.end = endClean
+	} else if err != nil {
+		c.end, c.endErr = endError, err
+	}
+	l.deliver(c)
+	return src[n:], c.end == endNone && n > 0
+}
+
+// deliver hands the work buffer to the protocol until it wants more, or must not get more. It returns whether input may
+// go on.
+func (l *loop) deliver(c *Conn) bool {
+	w := &l.work
+	for c.state == stateOpen {
+		have := w.end - w.start
+		if have == 0 || have < c.need {
+			return !c.paused && !c.over
+		}
+		if c.paused || c.over {
+			c.pending = true
+			return false
+		}
+		l.active = c
+		n, need, err := c.proto.OnData(w.buf.B[w.start:w.end])
+		l.active = nil
+		if n < 0 || n > have {
+			panic("reactor: OnData consumed more than it was given")
+		}
+		w.start += n
+		c.need = need
+		if n > 0 {
+			c.readAt = 0
+		}
+		if err != nil {
+			l.startClose(c, err)
+			return false
+		}
+		stopped := c.paused
+		if c.Queued() > l.r.cfg.HighWater {
+			stopped = true
+			l.flush(c)
+		}
+		if n == 0 && !stopped {
+			if have-n >= c.need {
+				c.need = have + 1 // it cannot go on with what is there, whatever it says
+			}
+		}
+	}
+	w.start = w.end
+	return false
+}
+
+// armRead starts the frame deadline when an incomplete frame or record is kept, and ends it when none is. Input that
+// waits because the protocol or the output made it wait has no deadline.
+func (l *loop) armRead(c *Conn) {
+	if c.state != stateOpen {
+		c.readAt = 0
+		return
+	}
+	partial := (c.in != nil || c.cipherLen > 0) && !c.pending && !c.paused && !c.over
+	switch {
+	case !partial:
+		c.readAt = 0
+	case c.readAt == 0 && l.r.cfg.FrameTimeout > 0:
+		c.readAt = l.now + int64(l.r.cfg.FrameTimeout)
+		l.wheel.file(c, c.readAt)
+	}
+}
+
+// inputEnded notes the socket's end of stream.
+func (l *loop) inputEnded(c *Conn) {
+	c.readable, c.fin = false, true
+	if c.end != endNone {
+		return
+	}
+	c.end = endClean
+	if c.filter != nil {
+		if err := c.filter.EOF(); err != nil {
+			c.end, c.endErr = endError, err
+		}
+	}
+	if c.state == stateHandshake {
+		c.end, c.endErr = endError, ioError("handshake", unix.ECONNRESET)
+	}
+}
+
+// inputBroke notes a failed read; what was read before is delivered first.
+func (l *loop) inputBroke(c *Conn, err error) {
+	c.readable = false
+	c.end, c.endErr = endError, err
+}
+
+// finishInput tells the protocol that the stream has ended, once everything before the end is delivered.
+func (l *loop) finishInput(c *Conn) {
+	if c.end == endNone || c.end == endTold || c.pending || c.state > stateOpen || c.stepping {
+		return
+	}
+	end := c.end
+	c.end = endTold
+	switch {
+	case c.state == stateHandshake:
+		l.handshakeFailed(c, c.endErr)
+	case end == endError:
+		l.startClose(c, c.endErr)
+	case l.work.end > l.work.start:
+		l.startClose(c, errTruncated)
+	default:
+		l.active = c
+		keep := c.proto.OnEOF()
+		l.active = nil
+		if !keep {
+			l.startClose(c, nil)
+		}
+	}
+}
+
+// discard reads and drops what a peer still sends after we have closed, so that its bytes do not turn our last ones into
+// a reset.
+func (l *loop) discard(c *Conn) {
+	for budget := l.r.cfg.ReadBuffer; budget > 0 && c.readable; {
+		n, errno := l.r.sys.read(int(c.fd), l.cipher)
+		l.count[counterReads]++
+		switch {
+		case errno == unix.EINTR:
+			n = 1
+		case errno == unix.EAGAIN:
+			c.readable = false
+		case errno != 0:
+			c.readable = false
+			l.kill(c, c.cause)
+			return
+		case n == 0:
+			c.readable, c.fin = false, true
+			if c.state == stateLingering {
+				l.kill(c, c.cause)
+				return
+			}
+		default:
+			l.count[counterBytesIn] += uint64(n)
+		}
+		budget -= n
+	}
+	if c.readable {
+		l.enqueue(c)
+	}
+}

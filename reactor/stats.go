@@ -1,0 +1,107 @@
+package reactor
+
+import "sync/atomic"
+
+// counter is an index into a loop's counters.
+type counter int
+
+const (
+	counterAccepted        counter = iota // connections accepted
+	counterOpened                         // of all, those whose handshake succeeded
+	counterClosed                         // connections closed
+	counterHandshakes                     // handshakes completed
+	counterHandshakeFailed                // handshakes failed
+	counterAcceptErrors                   // failed accepts
+	counterRefused                        // connections closed at once for want of descriptors
+	counterReads                          // read system calls
+	counterWrites                         // write and writev system calls
+	counterBytesIn                        // bytes read from sockets
+	counterBytesOut                       // bytes written to sockets
+	counterWakes                          // waits that blocked
+	counterStale                          // events for a connection that was gone
+	counterExpired                        // deadlines that ended a connection
+	counterPanics                         // panics in callbacks
+	numCounters
+)
+
+// reasons is the canon (oap1.md), in its order; abnormal closes are counted by it.
+var reasons = [...]string{"bad_version", "bad_flags", "bad_frame", "frame_too_large", "decompress_overflow", "bad_compression",
+	"over_capacity", "peer_limit", "rate_limited", "inflight_exceeded", "handshake_timeout", "read_timeout", "write_timeout",
+	"idle_timeout", "slow_peer", "tls", "not_ready", "tor_bootstrap", "shutting_down", "io"}
+
+const numReasons = len(reasons)
+
+// published is what other goroutines may read of a loop's counters.
+type published struct {
+	_        [64]byte // not on the cache line of the loop's own fields
+	count    [numCounters]atomic.Uint64
+	closedBy [numReasons]atomic.Uint64
+	conns    atomic.Int64
+	_        [64]byte
+}
+
+// publish copies the counters that have changed. Loop only.
+func (l *loop) publish() {
+	for i, v := range l.count {
+		if l.stats.count[i].Load() != v {
+			l.stats.count[i].Store(v)
+		}
+	}
+	for i, v := range l.closedBy {
+		if l.stats.closedBy[i].Load() != v {
+			l.stats.closedBy[i].Store(v)
+		}
+	}
+	if v := int64(l.conns); l.stats.conns.Load() != v {
+		l.stats.conns.Store(v)
+	}
+}
+
+// Stats is a snapshot of a reactor's counters, summed over its loops; each loop's part is as of the end of its last turn.
+type Stats struct {
+	Conns                                 int64 // connections that exist
+	Accepted, Opened, Closed              uint64
+	Handshakes, HandshakesFailed          uint64
+	AcceptErrors, Refused                 uint64 // failed accepts; connections closed at once for want of descriptors
+	Reads, Writes                         uint64 // system calls
+	BytesIn, BytesOut                     uint64 // on sockets
+	Wakes, StaleEvents, Expired, Panics   uint64
+	PoolOutstanding, PoolOutstandingBytes int64             // buffers handed out by the loops' pools
+	PoolCachedBytes                       int64             // idle buffers
+	ClosedBy                              map[string]uint64 // abnormal closes by reason of the canon; reasons that occurred
+}
+
+// Stats returns a snapshot. Any goroutine.
+func (r *Reactor) Stats() Stats {
+	var s Stats
+	s.ClosedBy = make(map[string]uint64)
+	for _, l := range r.loops {
+		c := func(i counter) uint64 { return l.stats.count[i].Load() }
+		s.Conns += l.stats.conns.Load()
+		s.Accepted += c(counterAccepted)
+		s.Opened += c(counterOpened)
+		s.Closed += c(counterClosed)
+		s.Handshakes += c(counterHandshakes)
+		s.HandshakesFailed += c(counterHandshakeFailed)
+		s.AcceptErrors += c(counterAcceptErrors)
+		s.Refused += c(counterRefused)
+		s.Reads += c(counterReads)
+		s.Writes += c(counterWrites)
+		s.BytesIn += c(counterBytesIn)
+		s.BytesOut += c(counterBytesOut)
+		s.Wakes += c(counterWakes)
+		s.StaleEvents += c(counterStale)
+		s.Expired += c(counterExpired)
+		s.Panics += c(counterPanics)
+		p := l.pool.Stats()
+		s.PoolOutstanding += p.Outstanding
+		s.PoolOutstandingBytes += p.OutstandingBytes
+		s.PoolCachedBytes += p.CachedBytes
+		for i, name := range reasons {
+			if v := l.stats.closedBy[i].Load(); v > 0 {
+				s.ClosedBy[name] += v
+			}
+		}
+	}
+	return s
+}
