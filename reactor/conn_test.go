@@ -280,14 +280,16 @@ func TestOnDrainedDrivesAProducer(t *testing.T) {
 func TestHardCap(t *testing.T) {
 	r := start(t, Config{HardCap: 1 << 20})
 	var k closes
-	dialNet(t, listen(t, r, script{open: func(c *Conn) {
+	c := dialNet(t, listen(t, r, script{data: func(c *Conn, p []byte) (int, int, error) {
 		for c.Write(make([]byte, 64<<10)) == nil {
 			if c.Queued() > 2<<20 {
 				t.Error("queued more than the hard cap")
-				return
+				break
 			}
 		}
+		return len(p), 0, nil
 	}, close: k.add}))
+	_, _ = c.Write([]byte{1})
 	if err := k.one(t); err != ErrSlowPeer {
 		t.Fatalf("cause %v", err)
 	}
