@@ -1,0 +1,125 @@
+package framer
+
+import (
+	"fmt"
+	"net"
+	"sync/atomic"
+
+	"github.com/valyala/bytebufferpool"
+
+	"github.com/ron-transport/ron-transport/pool"
+)
+
+// Transport is the connection below a Session; reactor.Conn and, later, a QUIC stream implement it. Methods are called on
+// the connection's loop, except Post and the addresses.
+type Transport interface {
+	// Reserve returns n contiguous bytes at the end of the output, to be filled before the next call; nil when closing.
+	Reserve(n int) []byte
+	// Write copies p to the end of the output.
+	Write(p []byte) error
+	// WriteInPlace sends p, a part of the slice given to OnData with its capacity untouched, without copying it.
+	WriteInPlace(p []byte) error
+	// RetainInput returns a counted reference to the buffer behind the slice given to OnData.
+	RetainInput() *pool.Buf
+	// Writable is false while too much output is queued.
+	Writable() bool
+	// PauseRead stops OnData, ResumeRead has it called again.
+	PauseRead()
+	ResumeRead()
+	// Post runs fn on the loop. Any goroutine.
+	Post(fn func()) error
+	// Close drains and closes, Abort resets.
+	Close(cause error)
+	Abort(cause error)
+	RemoteAddr() net.Addr
+	LocalAddr() net.Addr
+}
+
+// Handler is the application. One Handler serves all connections of an Endpoint, on every transport. The methods of one
+// session are called on its loop, one at a time, and must not block; sessions of different loops call concurrently.
+type Handler interface {
+	// OnOpen is called once, when frames can flow.
+	OnOpen(s *Session)
+	// OnFrame is called for each frame that is not the Session's own business (HELLO, ACKs it sends, responses that an Ask
+	// waits for). f and its slices are valid until the call returns; Retain extends that.
+	OnFrame(s *Session, f *Frame)
+	// OnClose is called once, last; cause is nil after a clean end. A dialled connection that never opened gets only this.
+	OnClose(s *Session, cause error)
+}
+
+// Options configures an Endpoint. The zero value is valid.
+type Options struct {
+	// MaxFrame is the largest frame accepted, in bytes. 0: MaxFrame of the protocol; else 1024 … 1,048,576. HELLO tells the peer.
+	MaxFrame int
+	// MaxInflight is the number of in-flight permits of a connection (seed §3): frames retained by the handler at which it is
+	// not read any more. 0: 64; else 1 … 64.
+	MaxInflight int
+	// MaxStreams is how many streams a peer may have open on a connection. 0: 1024; else 1 … 65536.
+	MaxStreams int
+	// KeepCompressed hands COMP payloads on as they came instead of decompressing them.
+	KeepCompressed bool
+	// Transports is what a HELLO reply says this node listens on. nil: ["tcp+tls"].
+	Transports []string
+	// Stats counts rejections; nil: the endpoint makes its own.
+	Stats *Stats
+}
+
+// Stats counts what was rejected, by reason. It may be shared by endpoints. Any goroutine.
+type Stats struct{ rejected [numReasons]atomic.Uint64 }
+
+// Rejected is how often a frame or connection was rejected for r. Any goroutine.
+func (s *Stats) Rejected(r Reason) uint64 {
+	if r >= numReasons {
+		return 0
+	}
+	return s.rejected[r].Load()
+}
+
+// Endpoint is a Handler with its options: what the connections of a listener or a dialer share.
+type Endpoint struct {
+	h       Handler
+	o       Options
+	z       inflaters
+	scratch bytebufferpool.Pool // JSON bodies
+}
+
+// NewEndpoint validates o. The error names the field, its value and what is allowed. Any goroutine.
+func NewEndpoint(h Handler, o Options) (*Endpoint, error) {
+	if h == nil {
+		return nil, fmt.Errorf("framer: Handler is nil, one is required")
+	}
+	for _, f := range []struct {
+		name          string
+		v             *int
+		def, min, max int
+	}{
+		{"MaxFrame", &o.MaxFrame, MaxFrame, minNegotiated, MaxFrame},
+		{"MaxInflight", &o.MaxInflight, MaxInflight, 1, MaxInflight},
+		{"MaxStreams", &o.MaxStreams, DefaultMaxStreams, 1, maxMaxStreams},
+	} {
+		if *f.v == 0 {
+			*f.v = f.def
+		}
+		if *f.v < f.min || *f.v > f.max {
+			return nil, fmt.Errorf("framer: %s is %d, allowed are %d to %d", f.name, *f.v, f.min, f.max)
+		}
+	}
+	if o.Transports == nil {
+		o.Transports = []string{"tcp+tls"}
+	}
+	if o.Stats == nil {
+		o.Stats = new(Stats)
+	}
+	return &Endpoint{h: h, o: o}, nil
+}
+
+// Stats returns the endpoint's counters. Any goroutine.
+func (e *Endpoint) Stats() *Stats { return e.o.Stats }
+
+// Session makes the session of one connection; it is what the reactor wants as its Protocol. Any goroutine.
+func (e *Endpoint) Session(t Transport) *Session {
+	return &Session{t: t, e: e, dec: NewDecoder(uint32(e.o.MaxFrame)), peerMax: MaxFrame, streams: streams{max: e.o.MaxStreams}}
+}
+
+// reject counts a rejection.
+func (e *Endpoint) reject(r Reason) { e.o.Stats.rejected[r].Add(1) }
