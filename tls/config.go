@@ -160,6 +160,7 @@ func (s *Server) configFor(hello *stdtls.ClientHelloInfo) (*stdtls.Config, error
 	}
 	c := restrict(chosen.Clone())
 	c.GetConfigForClient = nil
+	distinct(c)
 	c.KeyLogWriter = &keyLog{pipe: p, user: chosen.KeyLogWriter}
 	return c, nil
 }
@@ -196,6 +197,7 @@ func (c *Client) configFor(p *pipe, serverName string) *stdtls.Config {
 	if cfg.ServerName == "" {
 		cfg.ClientSessionCache = nil // its key would be the pipe's address, which all peers share
 	}
+	distinct(cfg)
 	cfg.KeyLogWriter = &keyLog{pipe: p, user: c.config.TLS.KeyLogWriter}
 	return cfg
 }
