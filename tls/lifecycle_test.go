@@ -5,7 +5,6 @@ import (
 	stdtls "crypto/tls"
 	"crypto/x509"
 	"errors"
-	"fmt"
 	"io"
 	"runtime"
 	"strings"
@@ -291,10 +290,4 @@ func TestKeyLog(t *testing.T) {
 	if _, _, err := shake(x, y); err == nil || !strings.Contains(err.Error(), "MaxVersion") {
 		t.Errorf("a callback that chooses TLS 1.2: %v", err)
 	}
-}
-
-// TestFIPSOnly lives in its own process, see TestFIPS.
-func fipsReport() string {
-	_, err := NewServer(Config{TLS: &stdtls.Config{}})
-	return fmt.Sprint(err)
 }
