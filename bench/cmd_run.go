@@ -1,0 +1,151 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ron-transport/ron-transport/bench/internal/cert"
+	"github.com/ron-transport/ron-transport/bench/internal/load"
+	"github.com/ron-transport/ron-transport/bench/internal/report"
+)
+
+// runOptions are the flags of the bare command.
+type runOptions struct {
+	payload, conns, rps, depth int
+	duration, warmup           time.Duration
+	json                       string
+	openLoop, closedLoop       bool // which phases run
+}
+
+// runCommand is ronbench itself: a run over TLS on this machine that starts everything it needs.
+func (a *app) runCommand() *cobra.Command {
+	o := &runOptions{}
+	cmd := &cobra.Command{
+		Use:   "ronbench",
+		Short: "measure ron-transport on this machine against the seed's targets",
+		Long: "Measure echo over TLS 1.3 on this machine: ronbench makes a throw-away certificate, starts a server and a client as\n" +
+			"processes of their own, and judges the figures by the seed's targets. An open loop at the target rate shows latency and\n" +
+			"cost, a closed loop the maximum. Given only one of --rps and --depth, it runs only that phase. Exit status 1: a target\n" +
+			"was missed; 2: the command line was refused.",
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			rps, depth := cmd.Flags().Changed("rps"), cmd.Flags().Changed("depth")
+			o.openLoop, o.closedLoop = rps || !depth, depth || !rps
+			if err := usage(o.validate()); err != nil {
+				return err
+			}
+			return a.runAll(cmd.Context(), o)
+		},
+	}
+	f := cmd.Flags()
+	f.IntVar(&o.payload, "payload", defaultPayload, "payload of each request, bytes")
+	f.IntVar(&o.conns, "conns", defaultConns, "connections")
+	f.IntVar(&o.rps, "rps", defaultRPS, "open loop: requests due per second")
+	f.IntVar(&o.depth, "depth", defaultDepth, "closed loop: requests in flight per connection")
+	f.DurationVar(&o.duration, "duration", 6*time.Second, "measuring window of each phase")
+	f.DurationVar(&o.warmup, "warmup", defaultWarmup, "load before each window, not measured")
+	f.StringVar(&o.json, "json", "", "write the report to this file")
+	return cmd
+}
+
+// loads are the phases of the run.
+func (o *runOptions) loads() []load.Config {
+	var out []load.Config
+	base := load.Config{Conns: o.conns, Payload: o.payload, Warmup: o.warmup, Window: o.duration}
+	if o.openLoop {
+		c := base
+		c.RPS = o.rps
+		out = append(out, c)
+	}
+	if o.closedLoop {
+		c := base
+		c.Depth = o.depth
+		out = append(out, c)
+	}
+	return out
+}
+
+func (o *runOptions) validate() error {
+	if o.openLoop && o.rps == 0 {
+		return &load.FlagError{Flag: "rps", Value: "0", Allowed: "1 or more (for a closed loop give --depth alone)"}
+	}
+	for _, c := range o.loads() {
+		if err := c.Validate(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// runAll is the bare run.
+func (a *app) runAll(ctx context.Context, o *runOptions) (err error) {
+	files, err := cert.Make()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, files.Remove()) }()
+	r, err := report.New(report.KindRun, a.argv)
+	if err != nil {
+		return err
+	}
+	srv, err := a.startServer("tls_echo_server", files)
+	if err != nil {
+		return err
+	}
+	for _, c := range o.loads() {
+		p, perr := a.runPhase(ctx, srv, files, c, a.stderr)
+		if perr != nil {
+			return errors.Join(perr, srv.stop(nil))
+		}
+		r.Phases = append(r.Phases, *p)
+		if ctx.Err() != nil {
+			r.Interrupted = true
+			break
+		}
+	}
+	r.Server = new(report.Server)
+	if err := srv.stop(r.Server); err != nil {
+		return err
+	}
+	t := a.targets(r)
+	r.SLOTargets, r.SLO = t.Ref, report.Judge(r.Phases, t)
+	return a.finish(r, o.json)
+}
+
+// runPhase drives one load from a client process against srv. progress gets the client's live line; nil hides it.
+func (a *app) runPhase(ctx context.Context, srv *serverProcess, files *cert.Files, c load.Config, progress io.Writer) (*report.Phase, error) {
+	out := filepath.Join(files.Dir, "client.json")
+	args := []string{
+		srv.transport + "_echo_client", "--target", srv.target(), "--with-parent", "--json", out,
+		"--server-pid", strconv.Itoa(srv.PID()), "--conns", strconv.Itoa(c.Conns), "--payload", strconv.Itoa(c.Payload),
+		"--duration", c.Window.String(), "--warmup", c.Warmup.String(),
+	}
+	if srv.transport == "tls" {
+		args = append(args, "--ca", files.Cert, "--resume")
+	}
+	if c.RPS > 0 {
+		args = append(args, "--rps", strconv.Itoa(c.RPS))
+	} else {
+		args = append(args, "--depth", strconv.Itoa(c.Depth))
+	}
+	failed := a.runChild(ctx, progress, args, c.Warmup+c.Window)
+	r, err := report.Read(out) // there also when the client's exit status says that something was missed
+	if err != nil {
+		return nil, errors.Join(failed, err)
+	}
+	if err := os.Remove(out); err != nil {
+		return nil, err
+	}
+	if len(r.Phases) != 1 {
+		return nil, fmt.Errorf("the client reported %d phases, not 1", len(r.Phases))
+	}
+	return &r.Phases[0], nil
+}

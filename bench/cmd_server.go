@@ -1,0 +1,208 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ron-transport/ron-transport/bench/internal/cert"
+	"github.com/ron-transport/ron-transport/bench/internal/load"
+	"github.com/ron-transport/ron-transport/bench/internal/proc"
+	"github.com/ron-transport/ron-transport/bench/internal/report"
+)
+
+// Lines that a server prints on standard output for whoever started it. Fields are key=value, parted by blanks.
+const (
+	lineListening = "listening "       // addr, transport, pid: once, when connections are accepted
+	lineReturned  = "memory-returned " // rss_bytes: after each SIGUSR2
+)
+
+// echoServer is a running server of any kind.
+type echoServer interface {
+	Addr() string
+	Count(s *report.Server) // fills in what the server counted
+	Close() error           // ends it in good order
+}
+
+// serverKind is one kind of server that ronbench can run.
+type serverKind struct {
+	command, kind, short string
+	tls                  bool // takes --cert, --key, --ca-out
+	knobs                bool // takes the knobs of the library
+	open                 func(o *serverOptions, c *tls.Certificate) (echoServer, error)
+}
+
+func serverKinds() []serverKind {
+	return []serverKind{
+		{"tls_echo_server", "tls", "echo OAP/1 frames over TLS 1.3", true, true, openOurs},
+		{"tcp_echo_server", "tcp", "echo OAP/1 frames over plain TCP", false, true, openOurs},
+		{"peer_nettls_echo_server", "peer-nettls", "the same echo on net and crypto/tls, to compare with", true, false, openNetTLS},
+		{"peer_gnet_echo_server", "peer-gnet", "the same echo on gnet over plain TCP, to compare with", false, false, openGnet},
+	}
+}
+
+// serverOptions are the flags of an echo server.
+type serverOptions struct {
+	kind     serverKind
+	listen   string
+	cert     string
+	key      string
+	caOut    string
+	duration time.Duration
+	json     string
+	parent   bool
+	knobs    knobs
+}
+
+func (a *app) serverCommand(kind serverKind) *cobra.Command {
+	o := &serverOptions{kind: kind}
+	cmd := &cobra.Command{
+		Use:   kind.command,
+		Short: kind.short,
+		Long: "Echo OAP/1 frames: every request is answered with its own payload. Prints one line \"listening addr=… transport=… pid=…\"\n" +
+			"on standard output, then serves until SIGINT, SIGTERM or the end of --duration, and reports. SIGUSR2 gives free memory\n" +
+			"back to the system and prints \"memory-returned rss_bytes=…\".",
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := usage(o.validate()); err != nil {
+				return err
+			}
+			return a.runServer(cmd.Context(), o)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.listen, "listen", "127.0.0.1:8443", "address to bind, host:port; port 0 picks a free one")
+	f.DurationVar(&o.duration, "duration", 0, "end after this time; 0: serve until a signal")
+	f.StringVar(&o.json, "json", "", "write the report to this file")
+	f.BoolVar(&o.parent, "with-parent", false, "end when standard input closes")
+	if kind.tls {
+		f.StringVar(&o.cert, "cert", "", "PEM file of the certificate chain; empty: a throw-away certificate is made")
+		f.StringVar(&o.key, "key", "", "PEM file of the private key of --cert")
+		f.StringVar(&o.caOut, "ca-out", "", "write the throw-away certificate (PEM) to this file, for the --ca of clients")
+	}
+	if kind.knobs {
+		o.knobs.register(f, kind.tls)
+	}
+	return cmd
+}
+
+func (o *serverOptions) validate() error {
+	var errs []error
+	if _, err := net.ResolveTCPAddr("tcp", o.listen); err != nil {
+		errs = append(errs, &load.FlagError{Flag: "listen", Value: fmt.Sprintf("%q (%v)", o.listen, err), Allowed: "host:port, port 0 for any"})
+	}
+	errs = append(errs, load.CheckDuration("duration", o.duration, 0, load.MaxWindow))
+	if (o.cert == "") != (o.key == "") {
+		errs = append(errs, fmt.Errorf("--cert: %q and --key: %q belong together; give both or neither", o.cert, o.key))
+	}
+	if o.caOut != "" && o.cert != "" {
+		errs = append(errs, errors.New("--ca-out: only for a throw-away certificate; leave out --cert and --key"))
+	}
+	if o.kind.knobs {
+		errs = append(errs, o.knobs.validate())
+	}
+	return errors.Join(errs...)
+}
+
+// certificate loads the pair, or makes a throw-away one and removes its files at once: the server needs them no longer.
+func (o *serverOptions) certificate() (*tls.Certificate, error) {
+	if !o.kind.tls {
+		return nil, nil
+	}
+	if o.cert != "" {
+		c, err := tls.LoadX509KeyPair(o.cert, o.key)
+		if err != nil {
+			return nil, usage(fmt.Errorf("--cert, --key: %w", err))
+		}
+		return &c, nil
+	}
+	host, _, _ := net.SplitHostPort(o.listen) // validated
+	files, err := cert.Make(host)
+	if err != nil {
+		return nil, err
+	}
+	c, err := files.Load()
+	if err == nil && o.caOut != "" {
+		err = files.CopyCert(o.caOut)
+	}
+	return &c, errors.Join(err, files.Remove())
+}
+
+// runServer is the whole life of an echo server.
+func (a *app) runServer(ctx context.Context, o *serverOptions) error {
+	if o.parent {
+		var cancel context.CancelFunc
+		ctx, cancel = untilEOF(ctx, os.Stdin)
+		defer cancel()
+	}
+	limit, err := proc.RaiseFDLimit(0)
+	if err != nil {
+		return err
+	}
+	crt, err := o.certificate()
+	if err != nil {
+		return err
+	}
+	r, err := report.New(report.KindServer, a.argv)
+	if err != nil {
+		return err
+	}
+	free := make(chan os.Signal, 1)
+	signal.Notify(free, syscall.SIGUSR2)
+	defer signal.Stop(free)
+	s, err := o.kind.open(o, crt)
+	if err != nil {
+		return o.knobs.explain(err)
+	}
+	began := time.Now()
+	fmt.Fprintf(a.stdout, "%saddr=%s transport=%s pid=%d\n", lineListening, s.Addr(), o.kind.kind, os.Getpid())
+	r.Interrupted = a.serveUntil(ctx, o.duration, free)
+
+	pid := os.Getpid()
+	last, err := proc.Take(pid)
+	if err != nil {
+		return errors.Join(err, s.Close())
+	}
+	err = s.Close()
+	r.Server = &report.Server{
+		Kind: o.kind.kind, Addr: s.Addr(), RanS: time.Since(began).Seconds(), CPUS: last.CPU.Seconds(), RSS: last.RSS, FDs: last.FDs, FDLimit: limit,
+	}
+	s.Count(r.Server)
+	return errors.Join(err, a.finish(r, o.json))
+}
+
+// serveUntil waits for the end, and says whether a signal brought it.
+func (a *app) serveUntil(ctx context.Context, d time.Duration, free <-chan os.Signal) (interrupted bool) {
+	var timeUp <-chan time.Time
+	if d > 0 {
+		t := time.NewTimer(d)
+		defer t.Stop()
+		timeUp = t.C
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return true
+		case <-timeUp:
+			return false
+		case <-free:
+			// Twice: the first collection empties the pools' victims only, the second frees what they held.
+			debug.FreeOSMemory()
+			debug.FreeOSMemory()
+			rss, err := proc.RSS(os.Getpid())
+			if err != nil {
+				fmt.Fprintf(a.stderr, "ronbench: %v\n", err)
+			}
+			fmt.Fprintf(a.stdout, "%srss_bytes=%d\n", lineReturned, rss)
+		}
+	}
+}

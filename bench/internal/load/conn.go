@@ -1,0 +1,228 @@
+package load
+
+import (
+	"time"
+
+	"github.com/ron-transport/ron-transport/framer"
+	"github.com/ron-transport/ron-transport/reactor"
+	"github.com/ron-transport/ron-transport/tls"
+)
+
+// connState is where a connection of the load is.
+type connState uint8
+
+const (
+	connDialing  connState = iota // not ready yet: TCP or the handshake is under way
+	connReady                     // may carry frames
+	connRetiring                  // closed by the fleet itself: its end is no failure
+	connEnded                     // closed, by whatever cause; it never comes back
+)
+
+// conn is one connection of the load: the protocol side of a reactor connection. Loop only.
+type conn struct {
+	f   *Fleet
+	g   *group
+	t   *reactor.Conn
+	idx int
+	tls *tls.Conn // nil on plain TCP
+
+	state    connState
+	dec      framer.Decoder
+	frame    framer.Frame
+	inflight queue
+	next     uint64      // sequence number of the next request
+	base     uint64      // sequence number of the timetable's request 0
+	want     uint64      // sequence number of the next reply
+	probe    chan<- bool // while set, the next reply (or the end) is reported here and not measured
+}
+
+func newConn(f *Fleet, idx int) *conn {
+	return &conn{f: f, g: f.groups[idx%len(f.groups)], idx: idx, dec: framer.NewDecoder(framer.MaxFrame), next: 1, want: 1}
+}
+
+// OnOpen is called by the reactor when the transport is ready.
+func (c *conn) OnOpen() {
+	c.state = connReady
+	if !c.extra() {
+		c.g.conns = append(c.g.conns, c)
+		c.f.live.Add(1)
+	}
+	c.f.ready(c, nil)
+}
+
+// extra says whether the connection is outside the load (see Fleet.Warm).
+func (c *conn) extra() bool { return c.idx >= c.f.cfg.Conns }
+
+// OnData is called by the reactor with all plaintext not yet consumed.
+func (c *conn) OnData(p []byte) (consumed, need int, err error) {
+	now := c.f.now()
+	var good uint64
+	for {
+		n, err := c.dec.Next(p[consumed:], &c.frame)
+		if err != nil {
+			return consumed, 0, err
+		}
+		if n == 0 {
+			break
+		}
+		consumed += n
+		ok := c.reply(now, &c.frame)
+		if ok {
+			good++
+		}
+		c.tell(ok)
+	}
+	if good > 0 {
+		c.g.answered.Add(good)
+	}
+	if c.f.cfg.open() {
+		c.g.pump(now)
+	} else {
+		c.fill(now)
+	}
+	c.g.publish()
+	return consumed, c.dec.Need(), nil
+}
+
+// reply accounts for one frame of the server; true when it is the echo that was due.
+func (c *conn) reply(now int64, f *framer.Frame) bool {
+	e := &c.g.errs
+	if f.Code != statusOK {
+		if c.g.inside(now) {
+			countStatus(e, f.Code)
+		}
+		if f.CorrID == c.want {
+			c.take()
+		}
+		return false
+	}
+	if f.CorrID < c.want || f.CorrID >= c.next {
+		e.OutOfOrder++ // answered before, or never asked
+		return false
+	}
+	for c.want < f.CorrID {
+		e.OutOfOrder++ // overtaken
+		c.take()
+	}
+	start := c.take()
+	if f.Flags&framer.FlagResp == 0 || f.AppProtoID != appProto || !c.g.tmpl.matches(f.Payload, c.idx, f.CorrID) {
+		e.WrongPayload++
+		return false
+	}
+	// Open loop: a request belongs to the window by its due time, so that a late reply is not lost for the percentiles.
+	at := now
+	if c.f.cfg.open() {
+		at = start
+	}
+	if c.g.inside(at) {
+		c.g.lat.Record(time.Duration(now - start))
+	}
+	if c.g.inside(now) {
+		c.g.inWindow++
+	}
+	return true
+}
+
+// tell answers a probe.
+func (c *conn) tell(ok bool) {
+	if c.probe != nil {
+		c.probe <- ok // has room for one answer per connection
+		c.probe = nil
+	}
+}
+
+// take removes the oldest request in flight and returns its start.
+func (c *conn) take() int64 {
+	start, ok := c.inflight.pop()
+	if ok {
+		c.g.totalInFlight--
+	}
+	c.want++
+	return start
+}
+
+// fill keeps the closed loop's number of requests in flight.
+func (c *conn) fill(now int64) {
+	if c.f.stage.Load() != stageLoad || now >= c.f.end.Load() {
+		return
+	}
+	for c.inflight.n < c.f.cfg.Depth && c.state == connReady && c.t.Writable() {
+		if !c.send(now, now) {
+			return
+		}
+	}
+}
+
+// catchUp writes the timetable's requests of this connection that are due. A connection that cannot be written now
+// catches up when its output has drained; latency counts from the due time all the same.
+func (c *conn) catchUp(now int64) {
+	end := c.f.end.Load()
+	for c.state == connReady && c.t.Writable() {
+		due := c.f.due(c.idx, int64(c.next-c.base))
+		if due > now || due >= end || !c.send(now, due) {
+			return
+		}
+		if c.g.inside(due) {
+			c.g.late.Record(time.Duration(now - due))
+		}
+	}
+}
+
+// send writes one request; start is when its latency begins.
+func (c *conn) send(now, start int64) bool {
+	c.g.tmpl.patch(c.idx, c.next)
+	if err := c.t.Write(c.g.tmpl.frame); err != nil {
+		return false
+	}
+	c.next++
+	c.inflight.push(start)
+	c.g.totalInFlight++
+	c.g.totalSent++
+	if c.g.inside(now) {
+		c.g.writtenInside++
+	}
+	return true
+}
+
+// OnDrained is called by the reactor when the output can take more.
+func (c *conn) OnDrained() {
+	now := c.f.now()
+	if c.f.stage.Load() != stageLoad {
+		return
+	}
+	if c.f.cfg.open() {
+		c.catchUp(now)
+	} else {
+		c.fill(now)
+	}
+	c.g.publish()
+}
+
+// OnEOF is called by the reactor when the server has ended its side: the load does not go on without replies.
+func (c *conn) OnEOF() bool { return false }
+
+// OnGoodbye is called by the reactor before it closes on its own account: a client has nothing to say.
+func (c *conn) OnGoodbye(error) {}
+
+// OnClose is called by the reactor once, last.
+func (c *conn) OnClose(cause error) {
+	was := c.state
+	c.state = connEnded
+	if was == connDialing {
+		c.f.ready(c, orUnexpected(cause))
+		return
+	}
+	c.tell(was == connRetiring)
+	if was == connRetiring || c.extra() {
+		return
+	}
+	c.f.live.Add(-1)
+	if c.f.stage.Load() != stageDone {
+		c.g.errs.ConnLost++
+		c.g.errs.Transport5xx += uint64(c.inflight.n)
+		c.g.totalInFlight -= int64(c.inflight.n)
+		c.inflight = queue{}
+		c.f.note(orUnexpected(cause))
+		c.g.publish()
+	}
+}

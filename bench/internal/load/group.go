@@ -1,0 +1,137 @@
+package load
+
+import (
+	"math"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/ron-transport/ron-transport/bench/internal/hist"
+	"github.com/ron-transport/ron-transport/bench/internal/report"
+)
+
+// group is the load's state on one loop. Its connections all live on that loop, which alone touches the plain fields
+// until the loops have ended; the atomic ones are read by the controller meanwhile.
+type group struct {
+	f     *Fleet
+	tmpl  *template
+	conns []*conn // ready connections in the order of their numbers once the load has started
+
+	lat  *hist.Recorder // latencies within the window
+	late *hist.Recorder // open loop: how long after its due time a request was written, within the window
+	errs report.Errors
+
+	// The cursor of the timetable: conns[pos] is due next, with its request k.
+	pos int
+	k   int64
+
+	inWindow       uint64 // good replies within the window
+	writtenInside  uint64 // requests written within the window
+	totalSent      uint64
+	totalInFlight  int64
+	sent, answered atomic.Uint64 // published after every batch: requests written, good replies
+	inFlight       atomic.Int64
+	nextDue        atomic.Int64 // offset of the next request of the timetable; never when there is none
+	poked          atomic.Bool  // the pacer's wake-up is on its way
+
+	_ [64]byte // keeps the next group's counters off this one's cache line
+}
+
+// never is a due time that does not come.
+const never = math.MaxInt64
+
+func newGroup(f *Fleet) *group {
+	g := &group{f: f, tmpl: newTemplate(f.cfg.Payload), lat: hist.New(), late: hist.New()}
+	g.nextDue.Store(never)
+	return g
+}
+
+// publish makes the counters visible to the controller: once per batch, not per frame.
+func (g *group) publish() {
+	g.sent.Store(g.totalSent)
+	g.inFlight.Store(g.totalInFlight)
+}
+
+// pump writes every request of the timetable that is due at the offset now, on all connections of the loop.
+func (g *group) pump(now int64) {
+	if g.nextDue.Load() > now {
+		return
+	}
+	end := g.f.end.Load()
+	for {
+		c := g.conns[g.pos]
+		due := g.f.due(c.idx, g.k)
+		if due >= end {
+			g.nextDue.Store(never)
+			break
+		}
+		if due > now {
+			g.nextDue.Store(due)
+			break
+		}
+		c.catchUp(now)
+		if g.pos++; g.pos == len(g.conns) {
+			g.pos, g.k = 0, g.k+1
+		}
+	}
+	g.publish()
+}
+
+// onPoke runs on the loop when the pacer found the timetable due.
+func (g *group) onPoke() {
+	g.poked.Store(false)
+	g.pump(g.f.now())
+}
+
+// inside says whether an offset is within the measuring window.
+func (g *group) inside(at int64) bool { return at >= g.f.begin.Load() && at < g.f.end.Load() }
+
+// start begins the load on this loop.
+func (g *group) start() {
+	slices.SortFunc(g.conns, func(a, b *conn) int { return a.idx - b.idx })
+	if len(g.conns) == 0 {
+		return
+	}
+	now := g.f.now()
+	for _, c := range g.conns {
+		c.base = c.next
+		if !g.f.cfg.open() {
+			c.fill(now)
+		}
+	}
+	if g.f.cfg.open() {
+		g.nextDue.Store(g.f.due(g.conns[0].idx, 0))
+	}
+	g.publish()
+}
+
+// settle counts what was due within the window and never answered, with the least latency it can have had. It runs after
+// the loops have ended.
+func (g *group) settle(end int64) {
+	for _, c := range g.conns {
+		for {
+			start, ok := c.inflight.pop()
+			if !ok {
+				break
+			}
+			g.unanswered(start, end)
+		}
+		if !g.f.cfg.open() {
+			continue
+		}
+		for k := int64(c.next - c.base); ; k++ {
+			due := g.f.due(c.idx, k)
+			if due >= g.f.end.Load() {
+				break
+			}
+			g.unanswered(due, end)
+		}
+	}
+}
+
+func (g *group) unanswered(start, end int64) {
+	if g.inside(start) {
+		g.errs.Unanswered++
+		g.lat.Record(time.Duration(end - start))
+	}
+}

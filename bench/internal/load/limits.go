@@ -1,0 +1,31 @@
+package load
+
+import (
+	"time"
+
+	"github.com/ron-transport/ron-transport/framer"
+)
+
+// Limits of a load. They bound what one client process may be asked to do.
+const (
+	MaxConns   = 1_000_000              // the largest table of descriptors a Linux process has by default (fs.nr_open)
+	MaxPayload = framer.MaxPayload      // of one frame without a capability
+	MaxDepth   = 1024                   // sixteen times the in-flight permits of the seed: enough to meet any back-pressure
+	MaxWindow  = 7 * 24 * time.Hour     // the longest soak, with room
+	MinWindow  = 100 * time.Millisecond // shorter windows hold too few samples for any percentile
+	MaxWarmup  = time.Hour
+
+	// dialsAtOnce bounds handshakes in progress: beyond a few per core they only queue on both sides and time out together.
+	dialsAtOnce = 32
+	// dialTimeout covers a full handshake behind dialsAtOnce others on a slow, busy core, many times over.
+	dialTimeout = 20 * time.Second
+	// drainTimeout is how long replies may come in after the window. What is missing then counts as unanswered.
+	drainTimeout = 3 * time.Second
+	// paceQuantum is the shortest sleep of the pacer. It bounds its cost (some 5 µs a turn) at the price of writing a request
+	// up to this much late, which the latency includes; under load the loops write due requests before the pacer wakes.
+	paceQuantum = 200 * time.Microsecond
+	// paceNap is the longest sleep, so that an interrupted load ends promptly.
+	paceNap = 10 * time.Millisecond
+	// coarseSleep and above, Go's timers are exact enough; below, they round up to a millisecond.
+	coarseSleep = 4 * time.Millisecond
+)

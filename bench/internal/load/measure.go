@@ -1,0 +1,318 @@
+package load
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ron-transport/ron-transport/bench/internal/hist"
+	"github.com/ron-transport/ron-transport/bench/internal/report"
+)
+
+// Live is the state of a load for a progress line.
+type Live struct {
+	Elapsed, Total time.Duration // of the load, warm-up included
+	FPS            float64       // good replies per second since the last report
+	Conns          int           // alive
+	Warmup         bool
+}
+
+// Hooks are called by Measure on its own goroutine.
+type Hooks struct {
+	Begin    func()     // the window begins: take the first sample of every process
+	End      func()     // it ends
+	Progress func(Live) // about ten times a second; may be nil
+}
+
+// leadIn is the time between the decision to start and the first request, for all loops to have taken their start.
+const leadIn = 10 * time.Millisecond
+
+// Measure runs the load once: warm-up, window, drain. When ctx ends, the window ends, and the figures cover what was done
+// until then. The fleet's connections and its reactor are gone afterwards. The phase lacks what only the caller knows: its
+// name and what the processes used.
+func (f *Fleet) Measure(ctx context.Context, h Hooks) (*report.Phase, error) {
+	f.origin = f.now() + int64(leadIn)
+	f.begin.Store(f.origin + int64(f.cfg.Warmup))
+	f.end.Store(f.begin.Load() + int64(f.cfg.Window))
+	f.stage.Store(stageLoad)
+	if err := f.startGroups(ctx); err != nil {
+		return nil, err
+	}
+	stop := make(chan struct{})
+	paced := make(chan struct{})
+	go func() {
+		defer close(paced)
+		if f.cfg.open() {
+			f.pace(stop)
+		}
+	}()
+	f.watch(ctx, h)
+	f.drain()
+	close(stop)
+	<-paced
+	f.stage.Store(stageDone)
+	settled := f.now()
+	if err := f.net.Close(); err != nil {
+		return nil, err
+	}
+	return f.phase(settled), nil
+}
+
+// due is the offset of request k of connection idx.
+func (f *Fleet) due(idx int, k int64) int64 { return f.origin + int64(f.plan.At(idx, k)) }
+
+func (f *Fleet) startGroups(ctx context.Context) error {
+	started := make(chan struct{}, len(f.groups))
+	n := 0
+	for _, g := range f.groups {
+		if f.post(g, func() { g.start(); started <- struct{}{} }) {
+			n++
+		}
+	}
+	for range n {
+		select {
+		case <-started:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	if n == 0 {
+		return errors.New("every connection ended before the load began")
+	}
+	return nil
+}
+
+// post runs fn on the loop of g, through the first of its connections that still takes it. Controller or pacer.
+func (f *Fleet) post(g *group, fn func()) bool {
+	for _, c := range f.conns {
+		if c.g == g && c.t.Post(fn) == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// progressEvery is how often the hooks see the load, and how soon an end of all connections is noticed.
+const progressEvery = 100 * time.Millisecond
+
+// watch waits for the window's begin and end and calls the hooks. It cuts the load short when ctx ends or no connection
+// is left.
+func (f *Fleet) watch(ctx context.Context, h Hooks) {
+	tick := time.NewTicker(progressEvery)
+	defer tick.Stop()
+	begun := false
+	last, lastAt := f.answered(), f.now()
+	for {
+		now := f.now()
+		if !begun && now >= f.begin.Load() {
+			begun = true
+			h.Begin()
+		}
+		if now >= f.end.Load() {
+			break
+		}
+		next := f.begin.Load()
+		if begun {
+			next = f.end.Load()
+		}
+		edge := time.NewTimer(time.Duration(next - now))
+		select {
+		case <-edge.C:
+		case <-ctx.Done():
+			f.cut()
+		case <-tick.C:
+			if f.live.Load() == 0 {
+				f.cut()
+			}
+			if h.Progress != nil {
+				n, at := f.answered(), f.now()
+				h.Progress(Live{
+					Elapsed: time.Duration(at - f.origin), Total: f.cfg.Warmup + f.cfg.Window, Conns: int(f.live.Load()),
+					FPS: float64(n-last) / (float64(at-lastAt) / 1e9), Warmup: !begun,
+				})
+				last, lastAt = n, at
+			}
+		}
+		edge.Stop()
+	}
+	if !begun {
+		h.Begin()
+	}
+	h.End()
+}
+
+// cut ends the window now.
+func (f *Fleet) cut() {
+	now := f.now()
+	f.begin.Store(min(f.begin.Load(), now))
+	f.end.Store(min(f.end.Load(), now))
+}
+
+func (f *Fleet) answered() (n uint64) {
+	for _, g := range f.groups {
+		n += g.answered.Load()
+	}
+	return n
+}
+
+// drain waits until nothing that was due is outstanding, at most drainTimeout.
+func (f *Fleet) drain() {
+	for limit := f.now() + int64(drainTimeout); f.now() < limit && f.live.Load() > 0; time.Sleep(2 * time.Millisecond) {
+		if f.outstanding() == 0 {
+			return
+		}
+	}
+}
+
+// outstanding is how many requests are in flight or overdue.
+func (f *Fleet) outstanding() int64 {
+	var inFlight, sent int64
+	for _, g := range f.groups {
+		inFlight += g.inFlight.Load()
+		sent += int64(g.sent.Load())
+	}
+	if f.cfg.open() {
+		inFlight += max(0, f.plan.TotalBefore(time.Duration(f.end.Load()-f.origin))-sent)
+	}
+	return inFlight
+}
+
+// pace wakes loops whose timetable is due until stop. It runs on a thread of its own for exact sleeps.
+func (f *Fleet) pace(stop <-chan struct{}) {
+	pokes := make([]func(), len(f.groups))
+	for i, g := range f.groups {
+		pokes[i] = g.onPoke
+	}
+	for {
+		select {
+		case <-stop:
+			return
+		default:
+		}
+		now := f.now()
+		next := now + int64(paceNap)
+		for i, g := range f.groups {
+			due := g.nextDue.Load()
+			if due <= now {
+				if g.poked.CompareAndSwap(false, true) && !f.post(g, pokes[i]) {
+					g.nextDue.Store(never) // no connection left on this loop
+				}
+				due = now // look again soon: what is due next is known when the loop has taken its turn
+			}
+			next = min(next, due)
+		}
+		sleep(max(time.Duration(next-now), paceQuantum))
+	}
+}
+
+// sleep is exact to some 50 µs where Go's timers round up to a millisecond.
+func sleep(d time.Duration) {
+	if d >= coarseSleep {
+		time.Sleep(d)
+		return
+	}
+	ts := unix.NsecToTimespec(int64(d))
+	_ = unix.Nanosleep(&ts, nil) // woken early by a signal: the caller looks at the clock again
+}
+
+// phase sums up, once the loops have ended.
+func (f *Fleet) phase(settled int64) *report.Phase {
+	c := &f.cfg
+	p := &report.Phase{
+		Transport: f.net.cfg.Transport, Target: f.net.cfg.Addr, Mode: "closed", Conns: c.Conns, Payload: c.Payload,
+		RPS: c.RPS, Depth: c.Depth, WarmupS: c.Warmup.Seconds(), WindowS: float64(f.end.Load()-f.begin.Load()) / 1e9,
+	}
+	if c.open() {
+		p.Mode, p.Depth = "open", 0
+	}
+	lat, late := hist.New(), hist.New()
+	for _, g := range f.groups {
+		g.settle(settled)
+		lat.Merge(g.lat)
+		late.Merge(g.late)
+		p.Frames += g.inWindow
+		p.Sent += g.writtenInside
+		p.Errors.Add(&g.errs)
+	}
+	p.Errors.DialFailed = uint64(f.dialErrs)
+	if f.firstErr != nil {
+		p.Errors.FirstError = f.firstErr.Error()
+	}
+	if p.WindowS > 0 {
+		p.FPS = float64(p.Frames) / p.WindowS
+	}
+	p.GbpsEachWay = p.FPS * float64(c.Payload) * 8 / 1e9
+	p.Latency = lat.Summary()
+	p.PaceMS = late.Summary().P99
+	p.Session = f.session()
+	return p
+}
+
+// countStatus counts a reply that is no echo by its code.
+func countStatus(e *report.Errors, code uint16) {
+	switch {
+	case code == 429:
+		e.Rejected429++
+	case code == 503:
+		e.Rejected503++
+	case code >= 500 && code <= 599:
+		e.Transport5xx++
+	default:
+		e.OtherStatus++
+	}
+}
+
+// echoOnce echoes one frame on each of conns and returns on how many that failed. The load is not under way.
+func (f *Fleet) echoOnce(ctx context.Context, conns []*conn) (bad int, err error) {
+	answers := make(chan bool, len(conns))
+	n := 0
+	for _, c := range conns {
+		err := c.t.Post(func() {
+			now := c.f.now()
+			c.probe = answers
+			if !c.send(now, now) {
+				c.tell(false)
+			}
+		})
+		if err != nil {
+			bad++
+			continue
+		}
+		n++
+	}
+	t := time.NewTimer(dialTimeout)
+	defer t.Stop()
+	for range n {
+		select {
+		case ok := <-answers:
+			if !ok {
+				bad++
+			}
+		case <-t.C:
+			return bad, fmt.Errorf("no echo within %s", dialTimeout)
+		case <-ctx.Done():
+			return bad, ctx.Err()
+		}
+	}
+	return bad, nil
+}
+
+// retire closes one connection and waits until it is gone.
+func (f *Fleet) retire(ctx context.Context, c *conn) error {
+	gone := make(chan bool, 1)
+	if err := c.t.Post(func() {
+		c.state, c.probe = connRetiring, gone
+		c.t.Close(nil)
+	}); err != nil {
+		return nil // it has ended already
+	}
+	select {
+	case <-gone:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

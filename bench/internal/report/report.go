@@ -1,0 +1,253 @@
+// Package report is what ronbench says at the end: one JSON document for every command, and tables for people.
+package report
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/ron-transport/ron-transport/bench/internal/hist"
+	"github.com/ron-transport/ron-transport/bench/internal/proc"
+)
+
+// Schema names the layout of the document. It changes when a field changes its meaning or goes away.
+const Schema = "ronbench/1"
+
+// Kinds of report: which command wrote it and which parts are filled.
+const (
+	KindRun     = "run"     // ronbench: phases, server, slo
+	KindClient  = "client"  // a load client: phases
+	KindServer  = "server"  // an echo server: server
+	KindCompare = "compare" // ronbench compare: compare
+	KindIdle    = "idle"    // ronbench idle: idle
+)
+
+// Report is the one document of all commands. Parts that a command does not have are absent.
+type Report struct {
+	Schema      string       `json:"schema"`
+	Kind        string       `json:"kind"`
+	Started     time.Time    `json:"started"`
+	Command     []string     `json:"command"` // the command line, program name first
+	MeasuredOn  proc.Machine `json:"measured_on"`
+	Interrupted bool         `json:"interrupted"` // ended by a signal: figures cover what was done until then
+	Phases      []Phase      `json:"phases,omitempty"`
+	Server      *Server      `json:"server,omitempty"`
+	Compare     []Pairing    `json:"compare,omitempty"`
+	Idle        []Idle       `json:"idle,omitempty"`
+	SLOTargets  string       `json:"slo_targets,omitempty"` // whose targets the rows use: Ref-A or Ref-B
+	SLO         []SLORow     `json:"slo,omitempty"`
+	Pass        bool         `json:"pass"` // no row failed
+}
+
+// Phase is one measuring window of a load client.
+type Phase struct {
+	Name      string `json:"name"`
+	Transport string `json:"transport"` // tls, tcp
+	Target    string `json:"target"`
+	Mode      string `json:"mode"` // open (timetable) or closed (a fixed number in flight)
+	Conns     int    `json:"conns"`
+	Payload   int    `json:"payload_bytes"`
+	RPS       int    `json:"rps,omitempty"`   // open: requests due per second
+	Depth     int    `json:"depth,omitempty"` // closed: requests in flight per connection
+
+	WarmupS float64 `json:"warmup_s"`
+	WindowS float64 `json:"window_s"`
+
+	Sent        uint64       `json:"sent"`     // requests written in the window
+	Frames      uint64       `json:"frames"`   // good replies in the window
+	FPS         float64      `json:"fps"`      // good replies per second, the whole node
+	FPSPerCore  float64      `json:"fps_core"` // the same, divided by the machine's cores
+	GbpsEachWay float64      `json:"gbps"`     // payload bits per second in one direction, 10^9
+	Latency     hist.Latency `json:"latency"`  // open: from the scheduled send time; closed: from the write
+	Errors      Errors       `json:"errors"`
+
+	Session   Session   `json:"session"`
+	Client    ProcUse   `json:"client"`
+	ServerUse *ProcUse  `json:"server,omitempty"`             // with --server-pid
+	CoreBusy  []float64 `json:"machine_busy_pct_per_core"`    // each core, all processes
+	PaceMS    float64   `json:"pacing_late_p99_ms,omitempty"` // open: how late the client itself wrote, 99th percentile
+}
+
+// Errors counts what went wrong in a window, requests unless said otherwise.
+type Errors struct {
+	DialFailed   uint64 `json:"dial_failed"`           // connections that were never ready
+	ConnLost     uint64 `json:"conn_lost"`             // connections that ended before the load did
+	Unanswered   uint64 `json:"unanswered"`            // due, and no reply by the end of the drain
+	WrongPayload uint64 `json:"wrong_payload"`         // length or content differs from what was sent
+	OutOfOrder   uint64 `json:"out_of_order"`          // replies duplicated, reordered or never asked for
+	Rejected429  uint64 `json:"rejected_429"`          // quota
+	Rejected503  uint64 `json:"rejected_503"`          // back-pressure
+	Transport5xx uint64 `json:"transport_5xx"`         // 500-599 other than 503, and requests of lost connections
+	OtherStatus  uint64 `json:"other_status"`          // any other code than 200
+	FirstError   string `json:"first_error,omitempty"` // the cause of the first lost connection or failed dial
+}
+
+// Total is every request that did not get its echo, and every connection that failed.
+func (e *Errors) Total() uint64 {
+	return e.DialFailed + e.ConnLost + e.Unanswered + e.WrongPayload + e.OutOfOrder + e.Rejected429 + e.Rejected503 +
+		e.Transport5xx + e.OtherStatus
+}
+
+// Add sums the counts of o up; FirstError stays.
+func (e *Errors) Add(o *Errors) {
+	e.DialFailed += o.DialFailed
+	e.ConnLost += o.ConnLost
+	e.Unanswered += o.Unanswered
+	e.WrongPayload += o.WrongPayload
+	e.OutOfOrder += o.OutOfOrder
+	e.Rejected429 += o.Rejected429
+	e.Rejected503 += o.Rejected503
+	e.Transport5xx += o.Transport5xx
+	e.OtherStatus += o.OtherStatus
+}
+
+// Session says what the connections negotiated.
+type Session struct {
+	Established int    `json:"established"`
+	Resumed     int    `json:"resumed"`
+	Suite       string `json:"suite,omitempty"`
+	Group       string `json:"group,omitempty"`
+	Verified    string `json:"verified,omitempty"` // how the server's certificate was checked
+}
+
+// ProcUse is what one process used in a window.
+type ProcUse struct {
+	PID           int     `json:"pid"`
+	CPUSeconds    float64 `json:"cpu_s"`
+	CPUPerFrameUS float64 `json:"cpu_us_per_frame"`
+	CPUPct        float64 `json:"cpu_pct_per_core"` // of all cores of the machine
+	RSSStart      int64   `json:"rss_start_bytes"`
+	RSSEnd        int64   `json:"rss_end_bytes"`
+	FDs           int     `json:"fds"`
+	FDLimit       int64   `json:"fd_soft_limit"`
+	FDShare       float64 `json:"fd_share_pct"`
+}
+
+// Use computes what a process used between two samples, for frames good replies on a machine with that many cores.
+func Use(pid int, from, to proc.Sample, limit int64, frames uint64, cores int) ProcUse {
+	cpu, wall := (to.CPU - from.CPU).Seconds(), to.At.Sub(from.At).Seconds()
+	u := ProcUse{PID: pid, CPUSeconds: cpu, RSSStart: from.RSS, RSSEnd: to.RSS, FDs: max(from.FDs, to.FDs), FDLimit: limit}
+	if frames > 0 {
+		u.CPUPerFrameUS = cpu * 1e6 / float64(frames)
+	}
+	if wall > 0 && cores > 0 {
+		u.CPUPct = 100 * cpu / wall / float64(cores)
+	}
+	if limit > 0 {
+		u.FDShare = 100 * float64(u.FDs) / float64(limit)
+	}
+	return u
+}
+
+// Server is what an echo server counted over its life.
+type Server struct {
+	Kind      string            `json:"kind"` // tls, tcp, peer-nettls, peer-gnet
+	Addr      string            `json:"addr"`
+	RanS      float64           `json:"ran_s"`
+	Accepted  uint64            `json:"accepted"`
+	Frames    uint64            `json:"frames"`
+	Failed    uint64            `json:"failed_conns"`       // ended by an error, handshakes included
+	Rejected  map[string]uint64 `json:"rejected,omitempty"` // by reason of the canon, rejections only
+	CPUS      float64           `json:"cpu_s"`
+	RSS       int64             `json:"rss_bytes"`
+	FDs       int               `json:"fds"`
+	FDLimit   int64             `json:"fd_soft_limit"`
+	SndBuf    int               `json:"so_sndbuf_bytes,omitempty"` // granted by the kernel
+	RcvBuf    int               `json:"so_rcvbuf_bytes,omitempty"`
+	LoopCount int               `json:"loops,omitempty"`
+}
+
+// Idle is the cost of connections that do nothing.
+type Idle struct {
+	Server        string  `json:"server"`
+	Conns         int     `json:"conns"`
+	RSSBefore     int64   `json:"rss_before_bytes"` // both after free memory went back to the system
+	RSSAfter      int64   `json:"rss_after_bytes"`
+	BytesPerConn  float64 `json:"bytes_per_conn"`
+	FDs           int     `json:"fds"`
+	FDLimit       int64   `json:"fd_soft_limit"`
+	HandshakeS    float64 `json:"handshakes_s"`
+	EchoChecked   int     `json:"echo_checked"` // connections on which a frame was echoed afterwards
+	EchoFailed    int     `json:"echo_failed"`
+	HandshakeRate float64 `json:"handshakes_per_s"`
+}
+
+// Pairing is one workload of a comparison.
+type Pairing struct {
+	Workload string  `json:"workload"`
+	Payload  int     `json:"payload_bytes"`
+	Conns    int     `json:"conns"`
+	Depth    int     `json:"depth"`
+	Rounds   []Round `json:"rounds"`
+	Ours     Side    `json:"ours"`
+	Peer     Side    `json:"peer"`
+	PeerName string  `json:"peer_name"`
+
+	Ratio    float64 `json:"ratio"`       // of the medians of server CPU per frame, ours / peer
+	RatioMin float64 `json:"ratio_min"`   // of the rounds' pairwise ratios
+	RatioMax float64 `json:"ratio_max"`   //
+	Target   float64 `json:"ratio_limit"` // the ratio must not exceed this
+	Pass     bool    `json:"pass"`
+}
+
+// Round is one pair of measurements.
+type Round struct {
+	Ours      Phase `json:"ours"`
+	Peer      Phase `json:"peer"`
+	OursFirst bool  `json:"ours_first"`
+}
+
+// Side is the medians of one side over all rounds.
+type Side struct {
+	CPUPerFrameUS float64 `json:"server_cpu_us_per_frame"`
+	FPS           float64 `json:"fps"`
+	P50           float64 `json:"p50_ms"`
+	P99           float64 `json:"p99_ms"`
+	Errors        uint64  `json:"errors"` // sum
+}
+
+// New starts a report.
+func New(kind string, command []string) (*Report, error) {
+	m, err := proc.Describe()
+	if err != nil {
+		return nil, err
+	}
+	return &Report{Schema: Schema, Kind: kind, Started: time.Now().UTC().Truncate(time.Millisecond), Command: command, MeasuredOn: m, Pass: true}, nil
+}
+
+// WriteFile writes the document to path, whole or not at all: a reader never sees half of it.
+func (r *Report) WriteFile(path string) error {
+	b, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), ".ronbench-*.tmp")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(append(b, '\n'))
+	if err == nil {
+		err = f.Chmod(0o644)
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		os.Remove(f.Name())
+	}
+	return err
+}
+
+// Read reads a document that WriteFile wrote.
+func Read(path string) (*Report, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	r := new(Report)
+	return r, json.Unmarshal(b, r)
+}

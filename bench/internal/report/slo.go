@@ -1,0 +1,161 @@
+package report
+
+import (
+	"fmt"
+
+	"github.com/ron-transport/ron-transport/bench/internal/proc"
+)
+
+// Verdict of a row.
+type Verdict string
+
+const (
+	Passed Verdict = "pass" // the measured value is within the target
+	Failed Verdict = "FAIL" // it is not
+	Info   Verdict = "info" // shown for orientation; has no target in this run
+)
+
+// SLORow is one target and what was measured against it.
+type SLORow struct {
+	ID       string  `json:"id"`
+	What     string  `json:"what"`
+	Op       string  `json:"op,omitempty"` // <=, <, >=
+	Target   float64 `json:"target"`
+	Measured float64 `json:"measured"`
+	Unit     string  `json:"unit"`
+	Verdict  Verdict `json:"verdict"`
+	Phase    string  `json:"phase"`
+}
+
+// Targets are the seed's figures for one reference node (seed sections 1.2 to 1.4).
+type Targets struct {
+	Ref          string
+	ResumedP95MS float64
+	ResumedP99MS float64
+	SmallFPS     float64
+	StreamGbps   float64
+	Failures     float64 // per cent of requests, 5xx of the transport
+	Rejections   float64 // per cent of requests, 429 and 503
+	CPUPct       float64 // per core
+	MemoryBytes  float64
+	FDPct        float64 // of the soft limit
+	RateKept     float64 // share of the timetable that must have been answered, per cent
+	Errors       float64 // any request without its echo
+}
+
+const gib = 1 << 30
+
+// TargetsFor are the targets that a machine is held to: Ref-B's with 16 vCPU, Ref-A's everywhere else.
+func TargetsFor(m proc.Machine) Targets {
+	t := Targets{
+		Ref: "Ref-A", ResumedP95MS: 12, ResumedP99MS: 25, SmallFPS: 15000, StreamGbps: 2.0,
+		Failures: 0.1, Rejections: 1, CPUPct: 75, MemoryBytes: 1.5 * gib, FDPct: 60, RateKept: 99,
+	}
+	if m.Ref == "Ref-B" {
+		t.Ref, t.ResumedP95MS, t.SmallFPS, t.StreamGbps = "Ref-B", 8, 30000, 3.5
+	}
+	return t
+}
+
+// Payload sizes the seed's throughput rows speak of.
+const (
+	smallMin   = 1 << 10
+	smallMax   = 4 << 10
+	streamSize = 64 << 10
+)
+
+// Judge makes the rows that apply to the phases of a TLS run.
+func Judge(phases []Phase, t Targets) []SLORow {
+	var rows []SLORow
+	for i := range phases {
+		p := &phases[i]
+		if p.Mode == "open" {
+			rows = append(rows, t.open(p)...)
+		} else {
+			rows = append(rows, t.closed(p)...)
+		}
+		rows = append(rows, row("errors", p.Name, "requests without a right echo", "<=", t.Errors, float64(p.Errors.Total()), "count"))
+	}
+	return rows
+}
+
+// open rows hold at the target load: latency, error budget, resource ceilings.
+func (t Targets) open(p *Phase) []SLORow {
+	due := float64(p.RPS) * p.WindowS
+	name := p.Name
+	kind := "TLS resumed"
+	if p.Session.Resumed < p.Session.Established {
+		kind = fmt.Sprintf("TLS, %d of %d resumed", p.Session.Resumed, p.Session.Established)
+	}
+	what := fmt.Sprintf("%s, %s", kind, Size(p.Payload))
+	e := &p.Errors
+	rows := []SLORow{
+		row("tls_resumed_p95", name, "p95, "+what, "<=", t.ResumedP95MS, p.Latency.P95, "ms"),
+		row("tls_resumed_p99", name, "p99, "+what, "<=", t.ResumedP99MS, p.Latency.P99, "ms"),
+		row("rate_kept", name, "replies per request due", ">=", t.RateKept, pct(float64(p.Frames), due), "%"),
+		row("transport_5xx", name, "transport failures (5xx)", "<", t.Failures, pct(float64(e.Transport5xx), due), "%"),
+		row("rejected", name, "429 and 503", "<", t.Rejections, pct(float64(e.Rejected429+e.Rejected503), due), "%"),
+	}
+	if u := p.ServerUse; u != nil {
+		rows = append(rows,
+			row("cpu_at_target", name, "server CPU per core", "<", t.CPUPct, u.CPUPct, "%"),
+			row("memory", name, "server memory (RSS)", "<", t.MemoryBytes/gib, float64(max(u.RSSStart, u.RSSEnd))/gib, "GiB"),
+			row("descriptors", name, "server descriptors of soft limit", "<", t.FDPct, u.FDShare, "%"))
+	}
+	return rows
+}
+
+// closed rows are about the maximum: frames per second for small frames, Gb/s for streaming chunks.
+func (t Targets) closed(p *Phase) []SLORow {
+	var rows []SLORow
+	if p.Payload >= smallMin && p.Payload <= smallMax {
+		rows = append(rows, row("small_frames_fps", p.Name, "small frames, "+Size(p.Payload), ">=", t.SmallFPS, p.FPS, "fps"))
+	}
+	stream := row("stream_64k_gbps", p.Name, "payload each way, "+Size(p.Payload), ">=", t.StreamGbps, p.GbpsEachWay, "Gb/s")
+	if p.Payload != streamSize {
+		stream.ID, stream.Op, stream.Target, stream.Verdict = "gbps", "", 0, Info
+	}
+	return append(rows, stream)
+}
+
+func row(id, phase, what, op string, target, measured float64, unit string) SLORow {
+	ok := false
+	switch op {
+	case "<=":
+		ok = measured <= target
+	case "<":
+		ok = measured < target
+	case ">=":
+		ok = measured >= target
+	}
+	r := SLORow{ID: id, Phase: phase, What: what, Op: op, Target: target, Measured: measured, Unit: unit, Verdict: Failed}
+	if ok { // NaN compares false with everything and therefore fails
+		r.Verdict = Passed
+	}
+	return r
+}
+
+func pct(part, whole float64) float64 {
+	if whole <= 0 {
+		return 0
+	}
+	return 100 * part / whole
+}
+
+// AllPass says whether no row failed.
+func AllPass(rows []SLORow) bool {
+	for i := range rows {
+		if rows[i].Verdict == Failed {
+			return false
+		}
+	}
+	return true
+}
+
+// JudgeIdle makes the rows of an idle measurement.
+func JudgeIdle(i *Idle, limit float64) []SLORow {
+	return []SLORow{
+		row("idle_bytes_per_conn", "idle", "memory per idle TLS connection", "<=", limit, i.BytesPerConn, "B"),
+		row("idle_echo", "idle", "connections without an echo afterwards", "<=", 0, float64(i.EchoFailed), "count"),
+	}
+}

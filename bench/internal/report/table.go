@@ -1,0 +1,210 @@
+package report
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/ron-transport/ron-transport/bench/internal/proc"
+)
+
+// table is rows of cells, set in columns as wide as their widest cell. Columns named in left are flush left.
+type table struct {
+	rows [][]string
+	left map[int]bool
+}
+
+func (t *table) add(cells ...string) { t.rows = append(t.rows, cells) }
+
+func (t *table) write(w io.Writer) {
+	var width []int
+	for _, r := range t.rows {
+		for i, c := range r {
+			if i == len(width) {
+				width = append(width, 0)
+			}
+			width[i] = max(width[i], utf8.RuneCountInString(c))
+		}
+	}
+	for _, r := range t.rows {
+		var b strings.Builder
+		for i, c := range r {
+			pad := strings.Repeat(" ", width[i]-utf8.RuneCountInString(c))
+			if t.left[i] {
+				b.WriteString("  " + c + pad)
+			} else {
+				b.WriteString("  " + pad + c)
+			}
+		}
+		fmt.Fprintln(w, strings.TrimRight(b.String(), " "))
+	}
+}
+
+// Text writes the whole report for people.
+func (r *Report) Text(w io.Writer) {
+	m := &r.MeasuredOn
+	where := fmt.Sprintf("%s, %d cores, %s memory, Linux %s, %s", m.CPUModel, m.Cores, Size(int(m.MemoryBytes)), m.Kernel, m.GoVersion)
+	if m.Ref != "" {
+		where += " (" + m.Ref + ")"
+	}
+	fmt.Fprintf(w, "measured on: %s\n", where)
+	if r.Interrupted {
+		fmt.Fprintln(w, "interrupted: the figures cover what was done until then")
+	}
+	if len(r.Phases) > 0 {
+		fmt.Fprintln(w)
+		phaseTable(r.Phases).write(w)
+		phaseNotes(w, r.Phases)
+	}
+	if r.Server != nil {
+		fmt.Fprintln(w)
+		r.Server.text(w)
+	}
+	if len(r.Compare) > 0 {
+		fmt.Fprintln(w)
+		compareTable(r.Compare).write(w)
+	}
+	if len(r.Idle) > 0 {
+		fmt.Fprintln(w)
+		idleTable(r.Idle).write(w)
+	}
+	if len(r.SLO) > 0 {
+		fmt.Fprintln(w)
+		if r.SLOTargets != "" {
+			fmt.Fprintf(w, "targets: the seed's for %s%s\n", r.SLOTargets, notRef(m))
+		}
+		sloTable(r.SLO).write(w)
+	}
+}
+
+func notRef(m *proc.Machine) string {
+	if m.Ref == "" {
+		return fmt.Sprintf(", which this machine (%d cores) is not", m.Cores)
+	}
+	return ""
+}
+
+// phaseTable has one column per phase: figures of one run are compared from left to right.
+func phaseTable(ps []Phase) *table {
+	t := &table{left: map[int]bool{0: true}}
+	line := func(name string, cell func(p *Phase) string) {
+		cells := []string{name}
+		for i := range ps {
+			cells = append(cells, cell(&ps[i]))
+		}
+		t.add(cells...)
+	}
+	line("", func(p *Phase) string { return p.Name })
+	line("load", func(p *Phase) string {
+		if p.Mode == "open" {
+			return fmt.Sprintf("%s × %d conns, %d rps", Size(p.Payload), p.Conns, p.RPS)
+		}
+		return fmt.Sprintf("%s × %d conns × %d in flight", Size(p.Payload), p.Conns, p.Depth)
+	})
+	line("window", func(p *Phase) string { return fmt.Sprintf("%.1f s", p.WindowS) })
+	line("frames/s, node", func(p *Phase) string { return num(p.FPS) })
+	line("frames/s, core", func(p *Phase) string { return num(p.FPSPerCore) })
+	line("Gb/s each way", func(p *Phase) string { return num(p.GbpsEachWay) })
+	line("p50 / p95", func(p *Phase) string { return num(p.Latency.P50) + " / " + num(p.Latency.P95) + " ms" })
+	line("p99 / p99.9", func(p *Phase) string { return num(p.Latency.P99) + " / " + num(p.Latency.P999) + " ms" })
+	line("largest", func(p *Phase) string { return num(p.Latency.MaxMS) + " ms" })
+	line("client CPU/frame", func(p *Phase) string { return num(p.Client.CPUPerFrameUS) + " µs" })
+	serverLines(line)
+	line("errors", func(p *Phase) string { return num(float64(p.Errors.Total())) })
+	line("transport 5xx", func(p *Phase) string { return num(float64(p.Errors.Transport5xx)) })
+	line("429 / 503", func(p *Phase) string {
+		return num(float64(p.Errors.Rejected429)) + " / " + num(float64(p.Errors.Rejected503))
+	})
+	line("each core busy", func(p *Phase) string { return percents(p.CoreBusy) })
+	return t
+}
+
+func serverLines(line func(string, func(*Phase) string)) {
+	server := func(f func(u *ProcUse) string) func(*Phase) string {
+		return func(p *Phase) string {
+			if p.ServerUse == nil {
+				return "-"
+			}
+			return f(p.ServerUse)
+		}
+	}
+	line("server CPU/frame", server(func(u *ProcUse) string { return num(u.CPUPerFrameUS) + " µs" }))
+	line("server CPU, per core", server(func(u *ProcUse) string { return num(u.CPUPct) + " %" }))
+	line("server memory", server(func(u *ProcUse) string { return Size(int(u.RSSEnd)) }))
+	line("server descriptors", server(func(u *ProcUse) string {
+		if u.FDLimit <= 0 {
+			return fmt.Sprintf("%d, no limit", u.FDs)
+		}
+		return fmt.Sprintf("%d of %d (%s %%)", u.FDs, u.FDLimit, num(u.FDShare))
+	}))
+}
+
+func phaseNotes(w io.Writer, ps []Phase) {
+	for i := range ps {
+		p := &ps[i]
+		if s := &p.Session; s.Suite != "" {
+			fmt.Fprintf(w, "  %s: %d connections, %d resumed, %s, %s, certificate %s\n", p.Name, s.Established, s.Resumed, s.Suite, s.Group, s.Verified)
+		}
+		if p.Mode == "open" && p.PaceMS > 0 {
+			fmt.Fprintf(w, "  %s: the client wrote within %s ms of the timetable (99th percentile), which the latency includes\n", p.Name, num(p.PaceMS))
+		}
+		if p.Errors.FirstError != "" {
+			fmt.Fprintf(w, "  %s: first error: %s\n", p.Name, p.Errors.FirstError)
+		}
+	}
+}
+
+func (s *Server) text(w io.Writer) {
+	fmt.Fprintf(w, "  server %s on %s: %s frames in %.1f s, %d connections accepted, %d failed, CPU %.2f s, memory %s, %d descriptors of %d\n",
+		s.Kind, s.Addr, num(float64(s.Frames)), s.RanS, s.Accepted, s.Failed, s.CPUS, Size(int(s.RSS)), s.FDs, s.FDLimit)
+	if s.SndBuf > 0 {
+		fmt.Fprintf(w, "  socket buffers granted: send %s, receive %s\n", Size(s.SndBuf), Size(s.RcvBuf))
+	}
+	for _, k := range sortedKeys(s.Rejected) {
+		fmt.Fprintf(w, "  rejected %s: %d\n", k, s.Rejected[k])
+	}
+}
+
+func compareTable(ps []Pairing) *table {
+	t := &table{left: map[int]bool{0: true, 10: true}}
+	t.add("workload", "CPU/frame ours", "peer", "ratio", "spread", "limit", "fps ours", "peer", "p50/p99 ours", "peer", "")
+	for i := range ps {
+		p := &ps[i]
+		verdict := Failed
+		if p.Pass {
+			verdict = Passed
+		}
+		if n := p.Ours.Errors + p.Peer.Errors; n > 0 {
+			verdict += Verdict(fmt.Sprintf(" (%d errors)", n))
+		}
+		t.add(p.Workload, num(p.Ours.CPUPerFrameUS)+" µs", num(p.Peer.CPUPerFrameUS)+" µs", num(p.Ratio),
+			num(p.RatioMin)+"–"+num(p.RatioMax), num(p.Target), num(p.Ours.FPS), num(p.Peer.FPS),
+			num(p.Ours.P50)+"/"+num(p.Ours.P99)+" ms", num(p.Peer.P50)+"/"+num(p.Peer.P99)+" ms", string(verdict))
+	}
+	return t
+}
+
+func idleTable(rows []Idle) *table {
+	t := &table{left: map[int]bool{0: true}}
+	t.add("server", "idle conns", "RSS before", "RSS after", "per conn", "descriptors", "handshakes/s", "echo checked", "failed")
+	for i := range rows {
+		r := &rows[i]
+		t.add(r.Server, num(float64(r.Conns)), Size(int(r.RSSBefore)), Size(int(r.RSSAfter)), num(r.BytesPerConn)+" B",
+			fmt.Sprintf("%d of %d", r.FDs, r.FDLimit), num(r.HandshakeRate), num(float64(r.EchoChecked)), num(float64(r.EchoFailed)))
+	}
+	return t
+}
+
+func sloTable(rows []SLORow) *table {
+	t := &table{left: map[int]bool{0: true, 1: true, 4: true}}
+	t.add("phase", "target", "limit", "measured", "")
+	for _, r := range rows {
+		limit := "-"
+		if r.Op != "" {
+			limit = r.Op + " " + num(r.Target) + " " + r.Unit
+		}
+		t.add(r.Phase, r.What, limit, num(r.Measured)+" "+r.Unit, string(r.Verdict))
+	}
+	return t
+}

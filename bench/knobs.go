@@ -1,0 +1,113 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/ron-transport/ron-transport/bench/internal/load"
+	"github.com/ron-transport/ron-transport/framer"
+	"github.com/ron-transport/ron-transport/reactor"
+)
+
+// knobs are the seed's scaling knobs (seed section 3) as flags of our servers. Each is one field of the library.
+type knobs struct {
+	reactor reactor.Config
+	noDelay bool
+
+	inflight int // framer.Options.MaxInflight
+	maxFrame int // framer.Options.MaxFrame
+
+	tickets bool   // crypto/tls's SessionTicketsDisabled, inverted
+	ocsp    string // file for tls.Certificate.OCSPStaple
+}
+
+// knobFields maps fields of the library's configuration, as its errors name them, to flags.
+func knobFields() map[string]string {
+	return map[string]string{
+		"Loops": "loops", "ReadBuffer": "read-buffer", "WriteCoalesce": "write-coalesce", "HighWater": "high-water",
+		"LowWater": "low-water", "HardCap": "hard-cap", "HandshakeWorkers": "accept-semaphore",
+		"HandshakeTimeout": "handshake-timeout", "FrameTimeout": "frame-timeout", "IdleTimeout": "idle-timeout",
+		"WriteTimeout": "write-timeout", "LingerTimeout": "linger-timeout", "SendBuffer": "sndbuf", "RecvBuffer": "rcvbuf",
+		"PoolBytes": "pool-bytes", "MaxInflight": "inflight", "MaxFrame": "max-frame",
+	}
+}
+
+// register declares the flags. Their defaults are the library's, resolved for this machine, so that --help shows what is
+// in force.
+func (k *knobs) register(f *pflag.FlagSet, tls bool) {
+	c, cores := &k.reactor, runtime.GOMAXPROCS(0)
+	f.IntVar(&c.Loops, "loops", cores, "event loops")
+	f.IntVar(&c.ReadBuffer, "read-buffer", reactor.DefaultReadBuffer, "most bytes of one read")
+	f.IntVar(&c.WriteCoalesce, "write-coalesce", reactor.DefaultWriteCoalesce, "bytes of output one system call carries, when there are as many")
+	f.IntVar(&c.HighWater, "high-water", reactor.DefaultHighWater, "queued output, bytes, above which a connection is not read")
+	f.IntVar(&c.LowWater, "low-water", reactor.DefaultLowWater, "queued output, bytes, at which it is read again")
+	f.IntVar(&c.HardCap, "hard-cap", reactor.DefaultHardCap, "queued output, bytes, that closes a connection as slow_peer")
+	f.IntVar(&c.HandshakeWorkers, "accept-semaphore", 2*cores, "TLS handshake steps that may compute at once")
+	f.IntVar(&c.SendBuffer, "sndbuf", reactor.DefaultSocketBuffer, "SO_SNDBUF, bytes; -1: the kernel's autotuning")
+	f.IntVar(&c.RecvBuffer, "rcvbuf", reactor.DefaultSocketBuffer, "SO_RCVBUF, bytes; -1: the kernel's autotuning")
+	f.BoolVar(&k.noDelay, "nodelay", true, "TCP_NODELAY")
+	f.Int64Var(&c.PoolBytes, "pool-bytes", 0, "byte cap on idle buffers per loop; 0: the pool's default")
+	for _, d := range []struct {
+		p     *time.Duration
+		name  string
+		value time.Duration
+		what  string
+	}{
+		{&c.HandshakeTimeout, "handshake-timeout", reactor.DefaultHandshakeTimeout, "bound on the handshake"},
+		{&c.FrameTimeout, "frame-timeout", reactor.DefaultFrameTimeout, "bound on one frame, first byte to last"},
+		{&c.IdleTimeout, "idle-timeout", reactor.DefaultIdleTimeout, "longest time without any byte"},
+		{&c.WriteTimeout, "write-timeout", reactor.DefaultWriteTimeout, "longest time without progress while output waits"},
+		{&c.LingerTimeout, "linger-timeout", reactor.DefaultLingerTimeout, "wait for the peer's end after our own"},
+	} {
+		f.DurationVar(d.p, d.name, d.value, d.what+"; negative: none")
+	}
+	f.IntVar(&k.inflight, "inflight", framer.MaxInflight, "frames in flight per connection before it is not read")
+	f.IntVar(&k.maxFrame, "max-frame", framer.MaxFrame, "largest frame accepted, bytes")
+	if tls {
+		f.BoolVar(&k.tickets, "session-tickets", true, "offer session resumption; ticket keys change daily")
+		f.StringVar(&k.ocsp, "ocsp-staple", "", "staple the OCSP response (DER) in this file; empty: none")
+	}
+}
+
+// validate checks what the library does not check by itself when it starts.
+func (k *knobs) validate() error {
+	k.reactor.Nagle = !k.noDelay
+	var errs []error
+	for _, f := range []struct {
+		flag string
+		v    int
+	}{{"inflight", k.inflight}, {"max-frame", k.maxFrame}} {
+		if f.v == 0 { // to the library a zero is its default; on the command line it is a mistake
+			errs = append(errs, &load.FlagError{Flag: f.flag, Value: "0", Allowed: "what --help names, and more than 0"})
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// explain names the flag in an error of the library that names a field of its configuration.
+func (k *knobs) explain(err error) error {
+	for field, flag := range knobFields() {
+		if strings.Contains(err.Error(), ": "+field+" ") {
+			return usage(fmt.Errorf("--%s: %w", flag, err))
+		}
+	}
+	return err
+}
+
+// staple reads the OCSP response.
+func (k *knobs) staple() ([]byte, error) {
+	if k.ocsp == "" {
+		return nil, nil
+	}
+	b, err := os.ReadFile(k.ocsp)
+	if err != nil {
+		return nil, usage(fmt.Errorf("--ocsp-staple: %w", err))
+	}
+	return b, nil
+}

@@ -1,0 +1,121 @@
+// Command ronbench measures ron-transport: echo servers, load clients, peers to compare with, and runs that start
+// everything themselves. Run it as "go run ./bench"; --help lists the commands.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ron-transport/ron-transport/bench/internal/load"
+	"github.com/ron-transport/ron-transport/bench/internal/report"
+)
+
+// Exit statuses.
+const (
+	exitOK     = 0
+	exitFailed = 1 // a target was missed, a request got no right echo, or something broke
+	exitUsage  = 2 // the command line was refused; nothing was started
+)
+
+// errMissed ends a command whose report has a failed row. The report has said which.
+var errMissed = errors.New("a target was missed")
+
+// usageError is a refused command line.
+type usageError struct{ err error }
+
+func (e *usageError) Error() string { return e.err.Error() }
+func (e *usageError) Unwrap() error { return e.err }
+
+func usage(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &usageError{err}
+}
+
+// app is what a command runs with.
+type app struct {
+	stdout io.Writer
+	stderr *os.File
+	argv   []string       // the whole command line
+	judge  report.Targets // overrides the seed's targets when its Ref is set; tests do that, no flag does
+}
+
+// targets are the figures a run is held to.
+func (a *app) targets(r *report.Report) report.Targets {
+	if a.judge.Ref != "" {
+		return a.judge
+	}
+	return report.TargetsFor(r.MeasuredOn)
+}
+
+func main() {
+	a := &app{stdout: os.Stdout, stderr: os.Stderr, argv: os.Args}
+	os.Exit(a.main(os.Args[1:]))
+}
+
+// main runs the command line and returns the exit status. The first SIGINT or SIGTERM ends the command with the results so
+// far, a second one at once.
+func (a *app) main(args []string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop)
+	root := a.root()
+	root.SetArgs(args)
+	root.SetOut(a.stdout)
+	root.SetErr(a.stderr)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitOK
+	}
+	fmt.Fprintf(a.stderr, "ronbench: %v\n", err)
+	var u *usageError
+	var f *load.FlagError
+	if errors.As(err, &u) || errors.As(err, &f) {
+		return exitUsage
+	}
+	return exitFailed
+}
+
+// root is the command tree.
+func (a *app) root() *cobra.Command {
+	root := a.runCommand()
+	root.SilenceUsage, root.SilenceErrors = true, true
+	root.CompletionOptions.DisableDefaultCmd = true
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
+	for _, kind := range serverKinds() {
+		root.AddCommand(a.serverCommand(kind))
+	}
+	root.AddCommand(a.clientCommand("tls"), a.clientCommand("tcp"), a.compareCommand(), a.idleCommand())
+	return root
+}
+
+// noArgs refuses positional arguments.
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usage(fmt.Errorf("%s takes no argument, got %q (flags begin with --; see --help)", cmd.CommandPath(), args[0]))
+	}
+	return nil
+}
+
+// finish writes the JSON report when asked to and prints the table.
+func (a *app) finish(r *report.Report, jsonPath string) error {
+	r.Pass = report.AllPass(r.SLO)
+	r.Text(a.stdout)
+	if jsonPath != "" {
+		if err := r.WriteFile(jsonPath); err != nil {
+			return fmt.Errorf("--json: %w", err)
+		}
+	}
+	if !r.Pass {
+		return errMissed
+	}
+	return nil
+}

@@ -1,0 +1,135 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/ron-transport/ron-transport/bench/internal/cert"
+	"github.com/ron-transport/ron-transport/bench/internal/child"
+	"github.com/ron-transport/ron-transport/bench/internal/report"
+)
+
+// Patience with child processes.
+const (
+	startWait = 20 * time.Second // a server must be listening by then, on a slow and busy machine too
+	stopWait  = 15 * time.Second // a child must have ended by then after SIGINT: longer than any drain
+	freeWait  = 30 * time.Second // a collection of a large heap, twice
+	slackWait = 60 * time.Second // what a client may take besides its load: connecting, draining
+)
+
+// serverProcess is an echo server started by this process.
+type serverProcess struct {
+	*child.Process
+	transport string // tls, tcp
+	addr      string
+	json      string
+}
+
+// startServer starts one of our server commands on a free loopback port. It writes its report next to the certificate.
+func (a *app) startServer(command string, files *cert.Files) (*serverProcess, error) {
+	exe, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	s := &serverProcess{transport: "tcp", json: filepath.Join(files.Dir, "server.json")}
+	args := []string{command, "--listen", "127.0.0.1:0", "--with-parent", "--json", s.json}
+	for _, k := range serverKinds() {
+		if k.command == command && k.tls {
+			s.transport = "tls"
+			args = append(args, "--cert", files.Cert, "--key", files.Key)
+		}
+	}
+	if s.Process, err = child.Start(nil, exe, args...); err != nil {
+		return nil, err
+	}
+	line, err := s.WaitLine(lineListening, startWait)
+	if err == nil {
+		s.addr, err = field(line, "addr")
+	}
+	if err != nil {
+		_ = s.Stop(stopWait) // the first error says more
+		return nil, err
+	}
+	return s, nil
+}
+
+// field finds key=value in a line of a child.
+func field(line, key string) (string, error) {
+	for _, f := range strings.Fields(line) {
+		if v, ok := strings.CutPrefix(f, key+"="); ok {
+			return v, nil
+		}
+	}
+	return "", fmt.Errorf("no %s= in %q", key, line)
+}
+
+// target is the address in the form the client's --target takes.
+func (s *serverProcess) target() string {
+	if s.transport == "tls" {
+		return "https://" + s.addr
+	}
+	return "tcp://" + s.addr
+}
+
+// stop ends the server in good order and reads its report into r, if that is wanted.
+func (s *serverProcess) stop(r *report.Server) error {
+	if err := s.Stop(stopWait); err != nil || r == nil {
+		return err
+	}
+	rep, err := report.Read(s.json)
+	if err != nil {
+		return err
+	}
+	if rep.Server == nil {
+		return fmt.Errorf("%s: no report of a server", s.json)
+	}
+	*r = *rep.Server
+	return os.Remove(s.json)
+}
+
+// freeMemory has the server give free memory back to the system and returns its resident set afterwards.
+func (s *serverProcess) freeMemory() (int64, error) {
+	if err := s.Signal(syscall.SIGUSR2); err != nil {
+		return 0, err
+	}
+	line, err := s.WaitLine(lineReturned, freeWait)
+	if err != nil {
+		return 0, err
+	}
+	v, err := field(line, "rss_bytes")
+	if err != nil {
+		return 0, err
+	}
+	return strconv.ParseInt(v, 10, 64)
+}
+
+// runChild runs this program with args to its end. When ctx ends the child gets SIGINT and time to write its report.
+func (a *app) runChild(ctx context.Context, stderr io.Writer, args []string, expected time.Duration) error {
+	exe, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	p, err := child.Start(stderr, exe, args...)
+	if err != nil {
+		return err
+	}
+	t := time.NewTimer(expected + slackWait)
+	defer t.Stop()
+	select {
+	case <-p.Exited():
+		err = p.Wait()
+	case <-ctx.Done():
+		err = p.Stop(stopWait)
+	case <-t.C:
+		_ = p.Stop(stopWait)
+		return fmt.Errorf("%s did not end within %s", args[0], expected+slackWait)
+	}
+	return err
+}

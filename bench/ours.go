@@ -1,0 +1,147 @@
+package main
+
+import (
+	"context"
+	stdtls "crypto/tls"
+	"errors"
+	"maps"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/ron-transport/ron-transport/bench/internal/report"
+	"github.com/ron-transport/ron-transport/framer"
+	"github.com/ron-transport/ron-transport/reactor"
+	"github.com/ron-transport/ron-transport/tls"
+)
+
+// statusOK is the code of an echo.
+const statusOK = 200
+
+// ourServer is the library's echo server. It is the framer's handler at the same time.
+type ourServer struct {
+	reactor  *reactor.Reactor
+	listener *reactor.Listener
+	endpoint *framer.Endpoint
+
+	accepted, failed, frames atomic.Uint64
+
+	mu      sync.Mutex        // guards refused
+	refused map[string]uint64 // connections that were never open, by reason
+}
+
+// openOurs starts the library's server with the knobs of o; c is nil on plain TCP.
+func openOurs(o *serverOptions, c *stdtls.Certificate) (echoServer, error) {
+	s := &ourServer{refused: make(map[string]uint64)}
+	transport := "tcp"
+	var filter func() reactor.Filter
+	if c != nil {
+		transport = "tcp+tls"
+		staple, err := o.knobs.staple()
+		if err != nil {
+			return nil, err
+		}
+		c.OCSPStaple = staple
+		srv, err := tls.NewServer(tls.Config{TLS: &stdtls.Config{
+			Certificates: []stdtls.Certificate{*c}, SessionTicketsDisabled: !o.knobs.tickets,
+		}})
+		if err != nil {
+			return nil, err
+		}
+		filter = func() reactor.Filter { return srv.Conn() }
+	}
+	var err error
+	if s.endpoint, err = framer.NewEndpoint(s, framer.Options{
+		MaxFrame: o.knobs.maxFrame, MaxInflight: o.knobs.inflight, Transports: []string{transport},
+	}); err != nil {
+		return nil, err
+	}
+	if s.reactor, err = reactor.New(o.knobs.reactor); err != nil {
+		return nil, err
+	}
+	s.listener, err = s.reactor.Listen("tcp", o.listen, reactor.ListenConfig{
+		Protocol: func(c *reactor.Conn) reactor.Protocol { return s.endpoint.Session(c) },
+		Filter:   filter,
+		OnError:  func(_ net.Addr, err error) { s.refuse(err) },
+	})
+	if err != nil {
+		return nil, errors.Join(err, s.reactor.Close())
+	}
+	return s, nil
+}
+
+// OnOpen is called by the framer for every connection that is ready.
+func (s *ourServer) OnOpen(c *framer.Session) {
+	s.accepted.Add(1)
+	c.SetUserData(new(uint64))
+}
+
+// OnFrame answers a request with its own payload. Frames are counted per connection and added up when it ends: a counter
+// shared by all loops would cost the measured path.
+func (s *ourServer) OnFrame(c *framer.Session, f *framer.Frame) {
+	*c.UserData().(*uint64)++
+	if err := c.Reply(f, statusOK, f.Payload); err != nil {
+		refuseLarge(c, f, err)
+	}
+}
+
+// refuseLarge is apart so that the path of every frame allocates nothing.
+func refuseLarge(c *framer.Session, f *framer.Frame, err error) {
+	var e *framer.Error
+	if errors.As(err, &e) { // larger than what the peer has asked for in its HELLO
+		_ = c.SendError(&f.Header, e)
+	} // else the connection is closing: OnClose has the cause
+}
+
+// OnClose is called by the framer once per connection.
+func (s *ourServer) OnClose(c *framer.Session, err error) {
+	if n, ok := c.UserData().(*uint64); ok {
+		s.frames.Add(*n)
+	}
+	if err != nil && !errors.Is(err, reactor.ErrShuttingDown) {
+		s.failed.Add(1) // its reason is in the endpoint's counts
+	}
+}
+
+// refuse counts a connection that ended before it was open; the framer never saw it.
+func (s *ourServer) refuse(err error) {
+	s.failed.Add(1)
+	var r interface{ Reason() string }
+	if errors.As(err, &r) {
+		s.mu.Lock()
+		s.refused[r.Reason()]++
+		s.mu.Unlock()
+	}
+}
+
+// Addr is the bound address.
+func (s *ourServer) Addr() string { return s.listener.Addr().String() }
+
+// Count fills in what was counted.
+func (s *ourServer) Count(r *report.Server) {
+	r.Accepted, r.Frames, r.Failed = s.accepted.Load(), s.frames.Load(), s.failed.Load()
+	r.LoopCount = s.reactor.Loops()
+	r.SndBuf, r.RcvBuf = s.listener.Granted()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r.Rejected = maps.Clone(s.refused)
+	for why := framer.BadVersion; why <= framer.IO; why++ {
+		if n := s.endpoint.Stats().Rejected(why); n > 0 && why != framer.ShuttingDown { // at the end all are told, that is no rejection
+			r.Rejected[why.String()] += n
+		}
+	}
+}
+
+// drainWait is how long connections may take to end in good order.
+const drainWait = 5 * time.Second
+
+// Close stops accepting and drains; what is left after drainWait is aborted.
+func (s *ourServer) Close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), drainWait)
+	defer cancel()
+	if err := s.reactor.Shutdown(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,45 @@
+package main
+
+import (
+	"crypto/tls"
+
+	"github.com/ron-transport/ron-transport/bench/internal/report"
+	"github.com/ron-transport/ron-transport/bench/peers/gnetplain"
+	"github.com/ron-transport/ron-transport/bench/peers/nettls"
+)
+
+// netTLSServer is the standard library's side of a comparison.
+type netTLSServer struct{ s *nettls.Server }
+
+func openNetTLS(o *serverOptions, c *tls.Certificate) (echoServer, error) {
+	s, err := nettls.Listen(o.listen, &tls.Config{Certificates: []tls.Certificate{*c}})
+	if err != nil {
+		return nil, err
+	}
+	return netTLSServer{s}, nil
+}
+
+func (p netTLSServer) Addr() string { return p.s.Addr().String() }
+func (p netTLSServer) Close() error { return p.s.Close() }
+func (p netTLSServer) Count(r *report.Server) {
+	st := &p.s.Stats
+	r.Accepted, r.Frames, r.Failed = st.Accepted.Load(), st.Frames.Load(), st.Failed.Load()
+}
+
+// gnetServer is gnet's side of a comparison.
+type gnetServer struct{ s *gnetplain.Server }
+
+func openGnet(o *serverOptions, _ *tls.Certificate) (echoServer, error) {
+	s, err := gnetplain.Listen(o.listen)
+	if err != nil {
+		return nil, err
+	}
+	return gnetServer{s}, nil
+}
+
+func (p gnetServer) Addr() string { return p.s.Addr() }
+func (p gnetServer) Close() error { return p.s.Close() }
+func (p gnetServer) Count(r *report.Server) {
+	st := &p.s.Stats
+	r.Accepted, r.Frames, r.Failed = st.Accepted.Load(), st.Frames.Load(), st.Failed.Load()
+}
