@@ -67,6 +67,7 @@ type Conn struct {
 	finished bool // the filter's goodbye is written or queued
 
 	need           int       // bytes from inStart that make another OnData worth while
+	unit           int       // size of the last large frame that did not arrive in one piece
 	in             *pool.Buf // plaintext kept between turns; nil when there is none
 	inStart, inEnd int
 	cipher         *pool.Buf // ciphertext kept between turns; nil when there is none
