@@ -79,6 +79,7 @@ const (
 	faultHelloType             // the first message is no ClientHello
 	faultHelloSize             // over Config.MaxClientHello
 	faultHandshakeRecord       // an oversized record during the handshake
+	faultCCSValue              // change_cipher_spec that is not the byte 1
 	faultSequence              // 2^64 records with one key
 	lastFault
 )
@@ -103,7 +104,9 @@ func (f fault) alert() (Alert, string) {
 	case faultContentType:
 		return AlertUnexpectedMessage, "record of unknown content type"
 	case faultCCS:
-		return AlertUnexpectedMessage, "change_cipher_spec after the handshake"
+		return AlertUnexpectedMessage, "change_cipher_spec inside a protected record"
+	case faultCCSValue:
+		return AlertUnexpectedMessage, "change_cipher_spec that is not the byte 1"
 	case faultEmptyHandshake, faultHelloEmpty:
 		return AlertUnexpectedMessage, "empty handshake record"
 	case faultEmptyAlert:

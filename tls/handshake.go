@@ -60,7 +60,7 @@ func (c *Conn) feed(src []byte) (consumed int, step bool, err error) {
 		}
 		hs.input = append(hs.input, rest[:n]...)
 		consumed += n
-		if rest[0] == typeChangeCipherSpec && bodyLen(rest) == 1 {
+		if isCCS(rest[:n]) {
 			if hs.ccs++; hs.ccs < maxBatchedCCS {
 				continue
 			}
@@ -107,6 +107,9 @@ func (c *Conn) step() (done bool, err error) {
 	hs := c.hs
 	if hs.engine == nil {
 		hs.engine = c.newEngine()
+	}
+	if f := hs.engine.pipe.judge(hs.input); f != 0 {
+		return false, c.failHandshake(f.err())
 	}
 	hs.engine.pipe.feed(hs.input)
 	hs.input, hs.ccs = nil, 0
@@ -220,6 +223,7 @@ func (c *Conn) takeOver() (err error) {
 
 // classify turns an error of the engine into ours.
 func (e *engine) classify(err error) *Error {
+	e.pipe.lastAlert()
 	detail := strings.TrimPrefix(err.Error(), "tls: ")
 	if e.pipe.alerted {
 		return &Error{Alert: e.pipe.alert, Detail: detail, Err: err}

@@ -48,7 +48,7 @@ func TestHelloGarbage(t *testing.T) {
 		{"empty alert", []byte{21, 3, 3, 0, 0}, 5, faultEmptyAlert},
 		{"alert of three bytes", []byte{21, 3, 3, 0, 3}, 5, faultAlertSize},
 	}
-	seen := map[fault]bool{faultHandshakeRecord: true} // see TestHandshakeOversized
+	seen := map[fault]bool{faultHandshakeRecord: true, faultCCSValue: true} // see the tests below
 	for _, tc := range cases {
 		seen[tc.fault] = true
 		t.Run(tc.name, func(t *testing.T) {
@@ -186,6 +186,72 @@ func TestHandshakeOversized(t *testing.T) {
 	// crypto/tls allows a client's first record 2^14+2048 bytes; the rest of it would be waited for.
 	huge = []byte{22, 3, 3, 0x41, 1}
 	check(c)
+}
+
+// TestHandshakeCCS: change_cipher_spec inside the handshake, right and wrong.
+func TestHandshakeCCS(t *testing.T) {
+	good := []byte{20, 3, 3, 0, 1, 1}
+	protected := func(s, c *Conn) []byte { // by the client's handshake key
+		var h half
+		p := &s.hs.engine.pipe
+		must(h.install(p.suite, p.secrets[secretClientHandshake].bytes()))
+		return h.seal(nil, typeChangeCipherSpec, []byte{1})
+	}
+	plain := func(b ...byte) func(_, _ *Conn) []byte { return func(_, _ *Conn) []byte { return b } }
+	for name, tc := range map[string]struct {
+		wire  func(s, c *Conn) []byte
+		fault fault
+	}{
+		"16 good ones": {plain(bytes.Repeat(good, 15)...), 0}, // and the client's own
+		"value 2":      {plain(20, 3, 3, 0, 1, 2), faultCCSValue},
+		"two bytes":    {plain(20, 3, 3, 0, 2, 1, 1), faultCCSValue},
+		"empty":        {plain(20, 3, 3, 0, 0), faultCCSValue},
+		"protected":    {protected, faultCCS},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server, client := defaults(t)
+			s, c := server.Conn(), client.Conn("")
+			defer s.Release()
+			defer c.Release()
+			var toServer, toClient []byte
+			advance(c, &toClient, &toServer)
+			advance(s, &toServer, &toClient)
+			toServer = tc.wire(s, c)
+			_, err := advance(s, &toServer, &toClient)
+			if tc.fault == 0 {
+				if err == nil {
+					_, _, err = shakeOn(s, c, toServer, toClient)
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			want, detail := tc.fault.alert()
+			var e *Error
+			if !errors.As(err, &e) || e.Alert != want || e.Detail != detail {
+				t.Fatalf("got %v, want %v", err, detail)
+			}
+			if done, err := advance(c, &toClient, &toServer); !done || err != nil {
+				t.Fatal(done, err)
+			}
+			if _, _, err := c.Open(make([]byte, 0, 1000), toClient); !errors.As(err, &e) || !e.Remote || e.Alert != want {
+				t.Errorf("the client was told %v", err)
+			}
+		})
+	}
+	server, client := defaults(t) // one more than crypto/tls drops
+	s, c := server.Conn(), client.Conn("")
+	defer s.Release()
+	defer c.Release()
+	var toServer, toClient []byte
+	advance(c, &toClient, &toServer)
+	advance(s, &toServer, &toClient)
+	toServer = bytes.Repeat(good, maxBatchedCCS)
+	var e *Error
+	if _, err := advance(s, &toServer, &toClient); !errors.As(err, &e) || e.Alert != AlertUnexpectedMessage {
+		t.Errorf("%d in a row: %v", maxBatchedCCS, err)
+	}
 }
 
 // TestHandshakeAlerts: failures inside crypto/tls reach both ends as typed errors with the alert's number.

@@ -30,6 +30,11 @@ const (
 	// drops 16 itself; one more makes it refuse the peer.
 	maxBatchedCCS = 17
 
+	// maxCheckedRecord is up to which length, in bytes with its header, a protected record of the handshake is opened to see
+	// whether it is an alert of ours, or a change_cipher_spec of the peer's. A Finished has 58 and more, so good handshakes do not
+	// pay for it; a change_cipher_spec that is padded beyond it is dropped by crypto/tls, which allows 16.
+	maxCheckedRecord = 48
+
 	// The runs below count records that carry no application data. A peer has no reason for more, and each costs us a decryption:
 	// the values are those of BoringSSL, and application data resets them.
 	maxEmptyRun    = 32

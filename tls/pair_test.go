@@ -31,6 +31,11 @@ var errStuck = errors.New("both ends wait for each other")
 // shake runs the handshake of two ends of ours against each other, in this goroutine. toServer and toClient are what is left over:
 // ciphertext of the peer behind its handshake.
 func shake(server, client *Conn) (toServer, toClient []byte, err error) {
+	return shakeOn(server, client, nil, nil)
+}
+
+// shakeOn is shake with bytes under way.
+func shakeOn(server, client *Conn, toServer, toClient []byte) ([]byte, []byte, error) {
 	for {
 		before := len(toServer) + len(toClient)
 		cd, err := advance(client, &toClient, &toServer)

@@ -38,8 +38,10 @@ type pipe struct {
 
 	suite     suite // from the ServerHello that went by, or 0
 	secrets   [secretCount]secret
-	write     half // our application key, its sequence being that of the next record
-	handshake half // our handshake key, likewise
+	write     half   // our application key, its sequence being that of the next record
+	handshake half   // our handshake key, likewise
+	peer      half   // the peer's handshake key, likewise
+	last      []byte // last record under our handshake key, as far as it matters
 	scratch   []byte
 }
 
@@ -58,6 +60,43 @@ func (p *pipe) feed(b []byte) {
 			b = b[recordHeaderLen+bodyLen(b):]
 		}
 	}
+}
+
+// judge applies the one rule of the handshake's record layer that crypto/tls is lax about: a change_cipher_spec is the byte 1, in
+// a record of its own, unprotected, or else an unexpected_message (RFC 8446, 5).
+func (p *pipe) judge(b []byte) fault {
+	for len(b) >= recordHeaderLen && len(b) >= recordHeaderLen+bodyLen(b) {
+		record := b[:recordHeaderLen+bodyLen(b)]
+		b = b[len(record):]
+		if record[0] == typeChangeCipherSpec && !isCCS(record) {
+			return faultCCSValue
+		}
+		if record[0] != typeApplicationData {
+			continue
+		}
+		if len(record) <= maxCheckedRecord && p.openPeer() {
+			inner, err := p.peer.open(nil, record)
+			if _, typ, ok := trim(inner); err == nil && ok && typ == typeChangeCipherSpec {
+				return faultCCS
+			}
+		}
+		p.peer.seq++
+	}
+	return 0
+}
+
+// openPeer makes the peer's handshake read key, once, for the record after those counted, and reports whether there is one.
+func (p *pipe) openPeer() bool {
+	theirs := secretServerHandshake
+	if p.server {
+		theirs = secretClientHandshake
+	}
+	if p.suite == 0 || !p.secrets[theirs].known() {
+		return false
+	}
+	seq := p.peer.seq
+	defer func() { p.peer.seq = seq }()
+	return p.peer.aead != nil || p.peer.install(p.suite, p.secrets[theirs].bytes()) == nil
 }
 
 // Read implements net.Conn for crypto/tls.
@@ -126,13 +165,25 @@ func (p *pipe) trial(record []byte) {
 			return
 		}
 	}
-	if !p.secrets[ours-2].known() || p.openHandshake(ours-2) != nil {
+	// Only a failed handshake asks what else it said, see lastAlert.
+	p.handshake.seq++
+	p.last = append(p.last[:0], record[:min(len(record), maxCheckedRecord)]...)
+}
+
+// lastAlert looks for an alert in the last record that went out under the handshake key.
+func (p *pipe) lastAlert() {
+	ours := secretServerHandshake
+	if !p.server {
+		ours = secretClientHandshake
+	}
+	if p.alerted || len(p.last) < recordOverhead || len(p.last) != recordHeaderLen+bodyLen(p.last) || p.openHandshake(ours) != nil {
 		return
 	}
-	if inner, err := p.handshake.open(p.scratch, record); err == nil {
-		p.handshake.seq++
+	p.handshake.seq--
+	if inner, err := p.handshake.open(nil, p.last); err == nil {
 		p.noteInner(inner)
 	}
+	p.handshake.seq++
 }
 
 func (p *pipe) noteInner(inner []byte) {
@@ -155,11 +206,13 @@ func (p *pipe) openWrite(s suite, id secretID) error {
 	return p.write.install(s, p.secrets[id].bytes())
 }
 
-// openHandshake makes the handshake write key, once.
+// openHandshake makes the handshake write key, once, for the record after those counted.
 func (p *pipe) openHandshake(id secretID) error {
 	if p.handshake.aead != nil {
 		return nil
 	}
+	seq := p.handshake.seq
+	defer func() { p.handshake.seq = seq }()
 	return p.handshake.install(p.suite, p.secrets[id].bytes())
 }
 
@@ -195,6 +248,7 @@ func (p *pipe) ensureAlert(alert Alert) {
 func (p *pipe) wipe(keepWrite bool) {
 	clear(p.secrets[:])
 	p.handshake.wipe()
+	p.peer.wipe()
 	p.scratch = nil
 	if !keepWrite {
 		p.write.wipe()

@@ -20,6 +20,11 @@ const (
 // bodyLen is the length field of the record header at the start of b.
 func bodyLen(b []byte) int { return int(b[3])<<8 | int(b[4]) }
 
+// isCCS reports whether record is the one change_cipher_spec that TLS 1.3 has (RFC 8446, 5).
+func isCCS(record []byte) bool {
+	return record[0] == typeChangeCipherSpec && len(record) == recordHeaderLen+1 && record[recordHeaderLen] == 1
+}
+
 // messageLen is the length field of the handshake message at the start of b.
 func messageLen(b []byte) int { return int(b[1])<<16 | int(b[2])<<8 | int(b[3]) }
 
