@@ -127,6 +127,7 @@ func (s *Server) SetSessionTicketKeys(keys [][32]byte) error {
 		return errors.New("tls: SetSessionTicketKeys got 0 keys; allowed: at least 1")
 	}
 	s.base.SetSessionTicketKeys(keys)
+	s.user.SetSessionTicketKeys(keys) // keys of a connection's own configuration go first
 	return nil
 }
 

@@ -104,6 +104,16 @@ func TestTicketKeys(t *testing.T) {
 	if resumed(one) || !resumed(two) || resumed(one) {
 		t.Error("keys of the user")
 	}
+	mine := serverTLS() // keys that the configuration brought along are replaced, too
+	mine.SetSessionTicketKeys([][32]byte{{3}})
+	three := newServer(t, mine)
+	if resumed(three) || !resumed(three) {
+		t.Error("keys of the configuration")
+	}
+	must(three.SetSessionTicketKeys([][32]byte{{4}}))
+	if resumed(three) || !resumed(three) {
+		t.Error("keys of the configuration, replaced")
+	}
 	if err := one.SetSessionTicketKeys(nil); err == nil {
 		t.Error("no keys were accepted")
 	}

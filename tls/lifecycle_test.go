@@ -241,6 +241,46 @@ func TestPanics(t *testing.T) {
 	c.Release()
 }
 
+// TestCallbackEOF: an io.EOF of a callback is our failure, not the peer's close_notify.
+func TestCallbackEOF(t *testing.T) {
+	cases := map[string]func(sc, cc *stdtls.Config) (weFail string){
+		"WrapSession": func(sc, cc *stdtls.Config) string {
+			cc.ClientSessionCache = newCache()
+			sc.WrapSession = func(stdtls.ConnectionState, *stdtls.SessionState) ([]byte, error) { return nil, io.EOF }
+			return "server"
+		},
+		"UnwrapSession": func(sc, cc *stdtls.Config) string {
+			cc.ClientSessionCache = newCache()
+			pair(t, newServer(t, sc), newClient(t, cc))
+			sc.UnwrapSession = func([]byte, stdtls.ConnectionState) (*stdtls.SessionState, error) { return nil, io.EOF }
+			return "server"
+		},
+		"GetClientCertificate": func(sc, cc *stdtls.Config) string {
+			sc.ClientAuth = stdtls.RequireAnyClientCert
+			cc.GetClientCertificate = func(*stdtls.CertificateRequestInfo) (*stdtls.Certificate, error) { return nil, io.EOF }
+			return "client"
+		},
+	}
+	for name, set := range cases {
+		t.Run(name, func(t *testing.T) {
+			sc, cc := serverTLS(), clientTLS()
+			side := set(sc, cc)
+			s, c := newServer(t, sc).Conn(), newClient(t, cc).Conn("")
+			defer s.Release()
+			defer c.Release()
+			shake(s, c)
+			failed := s
+			if side == "client" {
+				failed = c
+			}
+			var e *Error
+			if !errors.As(failed.err, &e) || e.Remote || e.Alert != AlertInternalError || !errors.Is(e, io.EOF) || !strings.Contains(e.Error(), name) {
+				t.Errorf("got %v", failed.err)
+			}
+		})
+	}
+}
+
 // TestGoexit: a callback that ends its goroutine ends the step, and leaves a failed connection behind.
 func TestGoexit(t *testing.T) {
 	cfg := serverTLS()
