@@ -109,13 +109,18 @@ func (c *Conn) State() ConnectionState {
 	return s
 }
 
-// NextRecord returns the length in bytes of the record that starts at src[0], header included, or 5 while that is unknown: how
-// much must be there before Handshake or Open can make progress. Loop only.
+// NextRecord returns how many bytes must be there before Handshake or Open can make progress: the length of the record that starts
+// at src[0], header included, or 5 while that is unknown. For a header that will be refused it is 5, too: there is no point in
+// waiting for the rest. Loop only.
 func (c *Conn) NextRecord(src []byte) int {
 	if len(src) < recordHeaderLen {
 		return recordHeaderLen
 	}
-	return recordHeaderLen + bodyLen(src)
+	n := bodyLen(src)
+	if n > maxCiphertext || (c.state == stateOpen || c.state == stateFinished) && judgeHeader(src, n) != 0 {
+		return recordHeaderLen
+	}
+	return recordHeaderLen + n
 }
 
 // EOF says what it means that the socket ended: nil after the peer's close_notify, else an *Error that wraps io.ErrUnexpectedEOF

@@ -113,6 +113,14 @@ func TestNotReady(t *testing.T) {
 	if n := c.NextRecord([]byte{22, 3, 3, 1, 2, 0}); n != 5+258 {
 		t.Errorf("NextRecord: %d", n)
 	}
+	s, _ := keyed(t, testSuite, DefaultRecordsPerKey)
+	for header, want := range map[string]int{
+		"GET /": 5, "\x17\x03\x03\x41\x01": 5, "\x16\x03\x03\x00\x20": 5, "\x17\x03\x03\x00\x20": 37, "\x17\x03\x03\x41\x00": 16645,
+	} {
+		if n := s.NextRecord([]byte(header)); n != want {
+			t.Errorf("NextRecord of %q: %d, want %d", header, n, want)
+		}
+	}
 }
 
 // TestSteps drives one handshake by steps on ever other goroutines, and checks that what follows the Finished is left alone.
