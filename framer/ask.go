@@ -5,29 +5,39 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"sync/atomic"
 	"time"
+
+	"github.com/valyala/bytebufferpool"
 )
 
 // ask is a request of ours that waits for its response.
 type ask struct {
 	id   uint64
-	wire []byte // the encoded request
+	wire []byte // the encoded request, until it is sent
+	ack  bool   // its ACK is still to come, which is no response
 	f    *Frame
 	err  error
 	done chan struct{}
+	gone atomic.Bool // nobody waits any more
 }
 
-// Ask sends f as a request and waits for the first response to it. The corr_id is the session's to choose; f.Flags gets
-// REQ. The response is a copy that belongs to the caller. A status of 400 and above comes with an *Error whose Remote is
-// set; other errors are f's (it is refused), ErrBusy, the cause of the connection's end, or ctx's. It blocks, so it must
-// not be called on a loop. Any other goroutine.
+// Ask sends f as a request and waits for the first response to it. The corr_id is the session's to choose, counting from
+// 1: requests that are sent with Send must use others. f.Flags gets REQ. The response is a copy that belongs to the
+// caller; a response that comes after ctx has ended, a second one, and an ACK go to OnFrame. A status of 400 and above
+// comes with an *Error whose Remote is set; other errors are f's (it is refused), ErrBusy, ErrClosed or the cause of the
+// connection's end, the transport's when the loop cannot be reached, or ctx's. It blocks, so it must not be called on a
+// loop. Any other goroutine.
 func (s *Session) Ask(ctx context.Context, f *Frame) (*Frame, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	f.Flags |= FlagReq
 	wire, err := AppendFrame(make([]byte, 0, HeaderLen+len(f.Cap)+len(f.Payload)), f)
 	if err != nil {
 		return nil, err
 	}
-	a := &ask{wire: wire, done: make(chan struct{})}
+	a := &ask{wire: wire, ack: f.Flags&FlagAckReq != 0, done: make(chan struct{})}
 	if err := s.t.Post(func() { s.ask(a) }); err != nil {
 		return nil, err
 	}
@@ -36,17 +46,23 @@ func (s *Session) Ask(ctx context.Context, f *Frame) (*Frame, error) {
 		return a.f, a.err
 	case <-ctx.Done():
 	}
-	_ = s.t.Post(func() { // fails when everything is over anyway
-		if s.asks[a.id] == a {
-			delete(s.asks, a.id)
-		}
-	})
+	a.gone.Store(true)
+	_ = s.t.Post(func() { s.drop(a) }) // if that fails, the entry goes when the table is full, or with the session
 	return nil, ctx.Err()
 }
 
 // ask sends a's request. Loop only.
 func (s *Session) ask(a *ask) {
+	if len(s.asks) >= maxAsks {
+		for _, old := range s.asks {
+			if old.gone.Load() {
+				s.drop(old)
+			}
+		}
+	}
 	switch {
+	case a.gone.Load():
+		return
 	case s.closing:
 		s.finish(a, nil, ErrClosed)
 		return
@@ -69,12 +85,17 @@ func (s *Session) ask(a *ask) {
 		s.asks = make(map[uint64]*ask)
 	}
 	s.asks[a.id] = a
+	s.askPeak = max(s.askPeak, int32(len(s.asks)))
 }
 
 // answered gives a response to the request that waits for it, if one does.
 func (s *Session) answered(f *Frame) bool {
 	a := s.asks[f.CorrID]
 	if a == nil {
+		return false
+	}
+	if a.ack && f.Flags == FlagResp && f.Code == 200 && len(f.Payload) == 0 {
+		a.ack = false
 		return false
 	}
 	c := &Frame{Header: f.Header, Cap: append([]byte(nil), f.Cap...), Payload: append([]byte(nil), f.Payload...)}
@@ -88,9 +109,20 @@ func (s *Session) answered(f *Frame) bool {
 
 // finish ends a request.
 func (s *Session) finish(a *ask, f *Frame, err error) {
-	delete(s.asks, a.id)
+	s.drop(a)
 	a.f, a.err = f, err
 	close(a.done)
+}
+
+// drop forgets a request, and the table of a burst with the last one: a map never shrinks.
+func (s *Session) drop(a *ask) {
+	if a.id == 0 || s.asks[a.id] != a {
+		return
+	}
+	delete(s.asks, a.id)
+	if len(s.asks) == 0 && s.askPeak > keepEntries {
+		s.asks, s.askPeak = nil, 0
+	}
 }
 
 // failAsks ends all requests when the connection has ended.
@@ -118,29 +150,43 @@ type HelloReply struct {
 	Transports     []string `json:"transports"`
 }
 
-// hello answers the peer's HELLO. Its max_frame lowers what we send; never below what an error reply needs.
-func (s *Session) hello(f *Frame) {
+// hello answers the peer's HELLO. Its max_frame lowers what we send, never below what an error reply needs. A peer whose
+// HELLO is none speaks another dialect, whose header happens to pass for ours: that is fatal.
+func (s *Session) hello(f *Frame) error {
 	var q helloRequest
-	if len(f.Payload) > maxHello || json.Unmarshal(f.Payload, &q) != nil {
-		s.refuse(f, &Error{Why: BadFrame, Detail: "HELLO is not a JSON object of at most 4 KiB"})
-		return
+	if len(f.Payload) > maxHello || json.Unmarshal(f.Payload, &q) != nil || q.MaxFrame < 0 {
+		return s.fatal(&f.Header, &Error{Why: BadFrame, CorrID: f.CorrID, Detail: "HELLO is not a JSON object of at most 4 KiB", fatal: true})
 	}
 	if q.MaxFrame != 0 {
-		s.peerMax = uint32(min(max(q.MaxFrame, minNegotiated), MaxFrame))
+		s.peerMax = uint32(min(max(q.MaxFrame, minNegotiated), int(s.peerMax)))
 	}
 	b := s.e.scratch.Get()
 	defer s.e.scratch.Put(b)
-	r := HelloReply{MaxFrame: min(s.e.o.MaxFrame, int(s.peerMax)), MaxInflight: s.e.o.MaxInflight, FlagsSupported: int(knownFlags),
-		Versions: []int{Version}, Transports: s.e.o.Transports}
-	if err := json.NewEncoder(b).Encode(r); err != nil {
-		s.refuse(f, &Error{Why: IO, Detail: err.Error()})
-		return
+	if err := s.e.helloReply(b, int(s.peerMax)); err != nil {
+		s.refuse(f, err)
+		return nil
 	}
-	_ = s.respond(&f.Header, FlagResp, 200, b.B[:len(b.B)-1]) // a closing session says no hello
+	_ = s.respond(&f.Header, FlagResp, 200, b.B) // a closing session says no hello
+	if f.Flags&FlagAckReq != 0 {
+		s.ack(&f.Header)
+	}
+	return nil
 }
 
-// Hello sends a HELLO with the given user agent ("" for none) and our max_frame, waits for the reply and lowers
-// PeerMaxFrame to what it says. Errors are Ask's. Any goroutine except the loop's.
+// helloReply writes the body of a HELLO reply to b.
+func (e *Endpoint) helloReply(b *bytebufferpool.ByteBuffer, peerMax int) error {
+	r := HelloReply{MaxFrame: min(e.o.MaxFrame, peerMax), MaxInflight: e.o.MaxInflight, FlagsSupported: int(knownFlags),
+		Versions: []int{Version}, Transports: e.o.Transports}
+	if err := json.NewEncoder(b).Encode(r); err != nil {
+		return err
+	}
+	b.B = b.B[:len(b.B)-1] // Encode ends with a newline
+	return nil
+}
+
+// Hello sends a HELLO with the given user agent ("" for none) and our max_frame if it is not the protocol's, waits for the
+// reply and lowers PeerMaxFrame to what it says: before anything that is posted after Hello has returned. Errors are
+// Ask's, and a BadFrame for a reply that makes no sense. Any goroutine except the loop's.
 func (s *Session) Hello(ctx context.Context, ua string) (HelloReply, error) {
 	var r HelloReply
 	q := helloRequest{}
@@ -161,12 +207,17 @@ func (s *Session) Hello(ctx context.Context, ua string) (HelloReply, error) {
 	if err := json.Unmarshal(f.Payload, &r); err != nil {
 		return r, &Error{Why: BadFrame, Detail: "HELLO reply: " + err.Error()}
 	}
-	if r.MaxFrame >= minNegotiated {
-		err = s.t.Post(func() { s.peerMax = min(s.peerMax, uint32(min(r.MaxFrame, MaxFrame))) })
+	switch {
+	case r.MaxFrame == 0: // not given
+		return r, nil
+	case r.MaxFrame < minNegotiated:
+		return r, &Error{Why: BadFrame, Detail: fmt.Sprintf("HELLO reply: max_frame is %d, at least %d is needed", r.MaxFrame, minNegotiated)}
 	}
-	return r, err
+	limit := uint32(min(r.MaxFrame, MaxFrame))
+	return r, s.t.Post(func() { s.peerMax = min(s.peerMax, limit) })
 }
 
+// milliseconds is the peer's number as a duration, at most a day: it must not overflow.
 func milliseconds(ms int64) time.Duration {
 	return time.Duration(min(ms, int64(24*time.Hour/time.Millisecond))) * time.Millisecond
 }

@@ -3,6 +3,7 @@ package framer
 import (
 	"fmt"
 	"net"
+	"slices"
 	"sync/atomic"
 
 	"github.com/valyala/bytebufferpool"
@@ -13,13 +14,14 @@ import (
 // Transport is the connection below a Session; reactor.Conn and, later, a QUIC stream implement it. Methods are called on
 // the connection's loop, except Post and the addresses.
 type Transport interface {
-	// Reserve returns n contiguous bytes at the end of the output, to be filled before the next call; nil when closing.
+	// Reserve returns n contiguous bytes at the end of the output, to be filled before the next call; nil when closing. n is
+	// at most 128 KiB.
 	Reserve(n int) []byte
 	// Write copies p to the end of the output.
 	Write(p []byte) error
 	// WriteInPlace sends p, a part of the slice given to OnData with its capacity untouched, without copying it.
 	WriteInPlace(p []byte) error
-	// RetainInput returns a counted reference to the buffer behind the slice given to OnData.
+	// RetainInput returns a counted reference to the buffer behind the slice given to OnData, or nil.
 	RetainInput() *pool.Buf
 	// Writable is false while too much output is queued.
 	Writable() bool
@@ -40,8 +42,8 @@ type Transport interface {
 type Handler interface {
 	// OnOpen is called once, when frames can flow.
 	OnOpen(s *Session)
-	// OnFrame is called for each frame that is not the Session's own business (HELLO, ACKs it sends, responses that an Ask
-	// waits for). f and its slices are valid until the call returns; Retain extends that.
+	// OnFrame is called for each frame that is not the Session's own business (HELLO, responses that an Ask waits for, frames
+	// that break a rule). ACKs of the peer come here. f and its slices are valid until the call returns; Retain extends that.
 	OnFrame(s *Session, f *Frame)
 	// OnClose is called once, last; cause is nil after a clean end. A dialled connection that never opened gets only this.
 	OnClose(s *Session, cause error)
@@ -51,14 +53,16 @@ type Handler interface {
 type Options struct {
 	// MaxFrame is the largest frame accepted, in bytes. 0: MaxFrame of the protocol; else 1024 … 1,048,576. HELLO tells the peer.
 	MaxFrame int
-	// MaxInflight is the number of in-flight permits of a connection (seed §3): frames retained by the handler at which it is
-	// not read any more. 0: 64; else 1 … 64.
+	// MaxInflight is the number of in-flight permits of a connection (seed §3): with so many frames retained by the handler
+	// (see Frame.Retain) it is not read any more. 0: 64; else 1 … 64.
 	MaxInflight int
-	// MaxStreams is how many streams a peer may have open on a connection. 0: 1024; else 1 … 65536.
+	// MaxStreams is how many streams a peer may have open on a connection; beyond, they are refused with 429, and a peer that
+	// leaves as many refused ones unfinished is disconnected. A request that came as a stream counts until the handler has
+	// ended its response. 0: 1024; else 1 … 65536.
 	MaxStreams int
 	// KeepCompressed hands COMP payloads on as they came instead of decompressing them.
 	KeepCompressed bool
-	// Transports is what a HELLO reply says this node listens on. nil: ["tcp+tls"].
+	// Transports is what a HELLO reply says this node listens on. The reply must fit into 1024 bytes. nil: ["tcp+tls"].
 	Transports []string
 	// Stats counts rejections; nil: the endpoint makes its own.
 	Stats *Stats
@@ -104,13 +108,18 @@ func NewEndpoint(h Handler, o Options) (*Endpoint, error) {
 			return nil, fmt.Errorf("framer: %s is %d, allowed are %d to %d", f.name, *f.v, f.min, f.max)
 		}
 	}
-	if o.Transports == nil {
+	if o.Transports = slices.Clone(o.Transports); o.Transports == nil {
 		o.Transports = []string{"tcp+tls"}
 	}
 	if o.Stats == nil {
 		o.Stats = new(Stats)
 	}
-	return &Endpoint{h: h, o: o}, nil
+	e := &Endpoint{h: h, o: o}
+	var b bytebufferpool.ByteBuffer
+	if err := e.helloReply(&b, MaxFrame); err != nil || HeaderLen+len(b.B) > minNegotiated {
+		return nil, fmt.Errorf("framer: Transports make a HELLO reply of %d bytes, allowed are %d", HeaderLen+len(b.B), minNegotiated)
+	}
+	return e, nil
 }
 
 // Stats returns the endpoint's counters. Any goroutine.
@@ -118,7 +127,7 @@ func (e *Endpoint) Stats() *Stats { return e.o.Stats }
 
 // Session makes the session of one connection; it is what the reactor wants as its Protocol. Any goroutine.
 func (e *Endpoint) Session(t Transport) *Session {
-	return &Session{t: t, e: e, dec: NewDecoder(uint32(e.o.MaxFrame)), peerMax: MaxFrame, streams: streams{max: e.o.MaxStreams}}
+	return &Session{t: t, e: e, dec: NewDecoder(uint32(e.o.MaxFrame)), peerMax: MaxFrame, streams: streams{max: int32(e.o.MaxStreams)}}
 }
 
 // reject counts a rejection.

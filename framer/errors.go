@@ -44,9 +44,11 @@ var reasonStatus = [numReasons]uint16{BadVersion: 400, BadFlags: 400, BadFrame: 
 	ReadTimeout: 400, WriteTimeout: 503, IdleTimeout: 503, SlowPeer: 503, TLS: 500, NotReady: 503, TorBootstrap: 503,
 	ShuttingDown: 503, IO: 500}
 
+func (r Reason) valid() bool { return r > 0 && r < numReasons }
+
 // String is the canon's word. Any goroutine.
 func (r Reason) String() string {
-	if r < numReasons {
+	if r.valid() {
 		return reasonNames[r]
 	}
 	return fmt.Sprintf("reason(%d)", uint8(r))
@@ -54,7 +56,7 @@ func (r Reason) String() string {
 
 // Status is the status code that goes with the reason on the wire. Any goroutine.
 func (r Reason) Status() uint16 {
-	if r < numReasons {
+	if r.valid() {
 		return reasonStatus[r]
 	}
 	return 500
@@ -78,6 +80,8 @@ type Error struct {
 	Detail     string        // in words
 	RetryAfter time.Duration // 0: not given
 	Remote     bool          // the peer said so
+
+	fatal bool
 }
 
 // Error describes the error. Any goroutine.
@@ -100,14 +104,10 @@ func (e *Error) Status() uint16 {
 	return e.Why.Status()
 }
 
-// Fatal reports whether the stream of frames cannot be resynchronised after the error. Any goroutine.
-func (e *Error) Fatal() bool {
-	switch e.Why {
-	case BadVersion, BadFlags, BadFrame, FrameTooLarge:
-		return true
-	}
-	return false
-}
+// Fatal reports whether the error ends the connection: a header from which the stream of frames cannot be resynchronised,
+// a HELLO that is none, or too many refused streams. False for errors that concern one frame, and for those of the peer.
+// Any goroutine.
+func (e *Error) Fatal() bool { return e.fatal }
 
 // Errors of calls, not of peers.
 var (

@@ -1,8 +1,6 @@
 package framer
 
-import (
-	"fmt"
-)
+import "fmt"
 
 // Frame is one frame. A frame that a Decoder or Session hands out borrows Cap and Payload from the input: they are valid
 // until the callback returns or the input is changed. Their capacity ends with them, so appending to one copies it.
@@ -13,11 +11,11 @@ type Frame struct {
 
 	raw      []byte   // the frame's bytes in the input, capacity untouched; nil when not from a Session's input
 	s        *Session // whose OnFrame is running; nil otherwise
-	replied  bool     // raw may have become output
+	replied  bool     // answered, or the right to answer has gone to a Retained
 	inflated bool     // Payload is in the session's inflater
 }
 
-// check applies the decoder's rules to a frame that is to be sent, and fills in Ver, Len and CapLen.
+// check applies the decoder's rules, in its order, to a frame that is to be sent, and fills in Ver, Len and CapLen.
 func (f *Frame) check(maxFrame uint32) error {
 	bad := func(why Reason, format string, args ...any) error {
 		return &Error{Why: why, CorrID: f.CorrID, Detail: fmt.Sprintf(format, args...)}
@@ -26,14 +24,14 @@ func (f *Frame) check(maxFrame uint32) error {
 	switch {
 	case len(f.Cap) > MaxCap:
 		return bad(BadFrame, "capability of %d bytes, at most %d fit", len(f.Cap), MaxCap)
-	case len(f.Cap) > 0 && f.Flags&FlagStart == 0:
-		return bad(BadFrame, "capability of %d bytes without START", len(f.Cap))
-	case n > int(maxFrame):
-		return bad(FrameTooLarge, "length %d is above the cap of %d", n, maxFrame)
 	case f.Ver != 0 && f.Ver != Version:
 		return bad(BadVersion, "version %d, only %d is spoken here", f.Ver, Version)
+	case n > int(maxFrame):
+		return bad(FrameTooLarge, "length %d is above the cap of %d", n, maxFrame)
 	case f.Flags&^knownFlags != 0:
 		return bad(BadFlags, "reserved flags %#04x", uint16(f.Flags&^knownFlags))
+	case len(f.Cap) > 0 && f.Flags&FlagStart == 0:
+		return bad(BadFrame, "capability of %d bytes without START", len(f.Cap))
 	}
 	f.Ver, f.Len, f.CapLen = Version, uint32(n), uint16(len(f.Cap))
 	return nil

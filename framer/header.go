@@ -158,7 +158,7 @@ func judge(b []byte, maxFrame uint32) error {
 
 // fault makes the error for the header in b, with its corr_id if that has arrived.
 func fault(b []byte, why Reason, format string, args ...any) *Error {
-	e := &Error{Why: why, Detail: fmt.Sprintf(format, args...)}
+	e := &Error{Why: why, Detail: fmt.Sprintf(format, args...), fatal: true}
 	if len(b) >= HeaderLen {
 		e.CorrID = binary.BigEndian.Uint64(b[offCorrID:])
 	}

@@ -18,7 +18,7 @@ type Inflater struct {
 // NewInflater makes a decompressor. Release must be called in the end.
 func NewInflater() (*Inflater, error) {
 	dec, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
-		zstd.WithDecoderMaxMemory(MaxInflated), zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecodeAllCapLimit(true))
+		zstd.WithDecoderMaxMemory(MaxInflated), zstd.WithDecoderMaxWindow(maxWindow))
 	if err != nil {
 		return nil, fmt.Errorf("oap: zstd: %w", err)
 	}
@@ -30,7 +30,8 @@ func (z *Inflater) Release() { z.dec.Close() }
 
 // Inflate decompresses one zstd frame. The result is valid until the next call. Errors are *Error: DecompressOverflow
 // (413) above the bound, BadCompression (400) for anything else than exactly one sound frame with a window of at most
-// 8 MiB. At most the bound and a small constant are allocated.
+// 8 MiB; no bytes at all are an empty payload. At most the bound and a small constant are allocated, and nothing where the
+// frame's headers tell that it will be refused. The buffer of the largest result is kept.
 func (z *Inflater) Inflate(src []byte) ([]byte, error) {
 	if len(src) == 0 {
 		return nil, nil
@@ -39,25 +40,22 @@ func (z *Inflater) Inflate(src []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if cap(z.out) < size {
+	if cap(z.out) < size+inflateSlack {
 		z.out = nil // let it go before the new one is made
-		z.out = make([]byte, 0, size)
+		z.out = make([]byte, 0, size+inflateSlack)
 	}
-	out, err := z.dec.DecodeAll(src, z.out[:0:size])
+	out, err := z.dec.DecodeAll(src, z.out[:0])
 	switch {
 	case err == nil:
 		return out, nil
-	case errors.Is(err, zstd.ErrDecoderSizeExceeded) && size >= MaxInflated:
-		return nil, overflow(-1)
+	case errors.Is(err, zstd.ErrDecoderSizeExceeded), size == MaxInflated && errors.Is(err, zstd.ErrFrameSizeExceeded):
+		return nil, overflow()
 	}
-	return nil, &Error{Why: BadCompression, Detail: "zstd: " + err.Error()}
+	return nil, badZstd(err.Error())
 }
 
-func overflow(size int64) *Error {
-	if size < 0 {
-		return &Error{Why: DecompressOverflow, Detail: fmt.Sprintf("payload inflates to more than %d bytes", MaxInflated)}
-	}
-	return &Error{Why: DecompressOverflow, Detail: fmt.Sprintf("payload inflates to %d bytes, at most %d are allowed", size, MaxInflated)}
+func overflow() *Error {
+	return &Error{Why: DecompressOverflow, Detail: fmt.Sprintf("payload inflates to more than %d bytes", MaxInflated)}
 }
 
 // Constants of the zstd format (RFC 8878 §3.1.1.2).
@@ -70,67 +68,79 @@ const (
 	zstdChecksum    = 4
 )
 
+// badZstd is the error for a payload that is not one sound zstd frame.
+func badZstd(what string) *Error { return &Error{Why: BadCompression, Detail: "zstd: " + what} }
+
 // inflatedBound looks at the frame's header and walks its blocks without decoding them. It returns an upper bound of the
 // size, at most MaxInflated, exact where the frame says it.
 func inflatedBound(src []byte) (int, error) {
-	bad := func(what string) (int, error) { return 0, &Error{Why: BadCompression, Detail: "zstd: " + what} }
 	var h zstd.Header
 	if err := h.Decode(src); err != nil {
-		return bad(err.Error())
+		return 0, badZstd(err.Error())
 	}
 	switch {
 	case h.Skippable:
-		return bad("skippable frame")
+		return 0, badZstd("skippable frame")
 	case h.HasFCS && h.FrameContentSize > MaxInflated:
-		return 0, overflow(int64(min(h.FrameContentSize, 1<<62)))
+		return 0, overflow()
 	case h.WindowSize > maxWindow:
-		return bad(fmt.Sprintf("window of %d bytes, at most %d are allowed", h.WindowSize, maxWindow))
+		return 0, badZstd(fmt.Sprintf("window of %d bytes, at most %d are allowed", h.WindowSize, maxWindow))
 	case h.DictionaryID != 0:
-		return bad("dictionary")
+		return 0, badZstd("dictionary")
 	}
-	rest := src[h.HeaderSize:]
-	var exact, most int64
-	for last := false; !last; {
-		if len(rest) < zstdBlockHeader {
-			return bad("truncated")
-		}
-		v := int(rest[0]) | int(rest[1])<<8 | int(rest[2])<<16
-		last = v&1 != 0
-		kind, size := v>>1&3, v>>3
-		take := size
-		switch kind {
-		case zstdRaw:
-			exact += int64(size)
-		case zstdRLE:
-			exact += int64(size)
-			take = 1
-		case zstdCompressed:
-			most += zstdBlockMax
-		default:
-			return bad("reserved block type")
-		}
-		if size > zstdBlockMax {
-			return bad("block above 128 KiB")
-		}
-		if len(rest) < zstdBlockHeader+take {
-			return bad("truncated")
-		}
-		rest = rest[zstdBlockHeader+take:]
-		if exact > MaxInflated {
-			return 0, overflow(-1)
-		}
+	rest, least, most, err := walkBlocks(src[h.HeaderSize:])
+	if err != nil {
+		return 0, err
 	}
 	tail := 0
 	if h.HasCheckSum {
 		tail = zstdChecksum
 	}
-	if len(rest) != tail {
-		return bad("not exactly one frame")
+	switch size := int64(h.FrameContentSize); {
+	case len(rest) != tail:
+		return 0, badZstd("not exactly one frame")
+	case h.HasFCS && (size < least || size > most):
+		return 0, badZstd("content size contradicts the blocks")
+	case h.HasFCS:
+		return int(size), nil
 	}
-	if h.HasFCS {
-		return int(h.FrameContentSize), nil
+	return int(min(most, MaxInflated)), nil
+}
+
+// walkBlocks steps over the blocks at the start of src, up to the last one, and returns what follows it and bounds of
+// what they decode to: raw and run-length blocks tell their size, compressed ones do not.
+func walkBlocks(src []byte) (rest []byte, least, most int64, err error) {
+	for last := false; !last; {
+		if len(src) < zstdBlockHeader {
+			return nil, 0, 0, badZstd("truncated")
+		}
+		v := int(src[0]) | int(src[1])<<8 | int(src[2])<<16
+		last = v&1 != 0
+		kind, size := v>>1&3, v>>3
+		take := size
+		if size > zstdBlockMax {
+			return nil, 0, 0, badZstd("block above 128 KiB")
+		}
+		switch kind {
+		case zstdRaw:
+			least, most = least+int64(size), most+int64(size)
+		case zstdRLE:
+			least, most = least+int64(size), most+int64(size)
+			take = 1
+		case zstdCompressed:
+			most += zstdBlockMax
+		default:
+			return nil, 0, 0, badZstd("reserved block type")
+		}
+		if len(src) < zstdBlockHeader+take {
+			return nil, 0, 0, badZstd("truncated")
+		}
+		src = src[zstdBlockHeader+take:]
+		if least > MaxInflated {
+			return nil, 0, 0, overflow()
+		}
 	}
-	return int(min(exact+most, MaxInflated)), nil
+	return src, least, most, nil
 }
 
 // inflaters is a small free list shared by the sessions of an endpoint. Its lock is taken for compressed frames only.
@@ -152,7 +162,7 @@ func (p *inflaters) get() (*Inflater, error) {
 
 // put takes an inflater back; one that has grown large, or one too many, is freed.
 func (p *inflaters) put(z *Inflater) {
-	if cap(z.out) > MaxFrame {
+	if cap(z.out) > keepInflated {
 		z.out = nil
 	}
 	p.mu.Lock()

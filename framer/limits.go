@@ -27,8 +27,8 @@ const (
 	// DefaultMaxStreams bounds the streams a peer may have open on a connection (seed §3, Ref-B): each costs a table entry.
 	DefaultMaxStreams = 1024
 	maxMaxStreams     = 1 << 16
-	// maxAsks bounds the requests that wait for a response on one connection; a peer grants 64 in flight, so more than
-	// that many times a few only queue up.
+	// maxAsks bounds the requests of ours that wait for a response on one connection: each costs a table entry and a
+	// blocked goroutine, and a peer that grants 64 in flight only lets more of them queue up.
 	maxAsks = 4096
 	// maxWindow is the largest zstd window accepted: the inflate bound, since no frame can refer further back.
 	maxWindow = MaxInflated
@@ -36,12 +36,20 @@ const (
 	minNegotiated = 1024
 	// retainCopy: frames up to this size are copied by Retain, so that they do not pin an input buffer many times larger.
 	retainCopy = 16 << 10
+	// keepInflated is the most memory an idle decompressor keeps for its output: what a payload of 1 MiB needs.
+	keepInflated = MaxFrame + inflateSlack
+	// inflateSlack is kept free behind the bound of a decompressed payload, so that the block that crosses the bound fits:
+	// the overflow is noticed after it, and the buffer never grows.
+	inflateSlack = 128<<10 + 16
 	// maxHello bounds a HELLO's JSON, which is parsed by reflection: a name and a few numbers.
 	maxHello = 4 << 10
 	// maxInflaters is how many idle decompressors an Endpoint keeps; each holds up to a window.
 	maxInflaters = 4
 	// reserveFrame is the frame size up to which one reservation of output is asked for; larger ones are written in parts.
 	reserveFrame = 64 << 10
-	// maxDetail bounds the text of an error reply, which may quote a cause.
-	maxDetail = 256
+	// maxDetail bounds the text of an error reply in bytes, which may quote a cause. JSON writes up to six bytes for one:
+	// the reply must still fit into minNegotiated.
+	maxDetail = 128
+	// keepEntries is the size up to which an emptied table (streams, requests of ours) is kept for reuse.
+	keepEntries = 64
 )

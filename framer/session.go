@@ -2,6 +2,7 @@ package framer
 
 import (
 	"net"
+	"sync/atomic"
 )
 
 // Session is one connection as the application sees it. Methods are loop only unless they say otherwise: call them from
@@ -16,28 +17,32 @@ type Session struct {
 	asks    map[uint64]*ask // our requests that wait for a response; nil when there are none
 
 	lastCorr uint64
-	peerMax  uint32 // largest frame the peer accepts
-	inflight int32  // retained frames
-	ackLater bool   // the frame in OnFrame was retained: its ACK comes with the release
-	open     bool   // OnOpen was called
-	eof      bool   // the peer sends no more
-	closing  bool
+	askPeak  int32        // most entries since asks was made
+	lost     atomic.Int32 // permits whose return the loop's queue refused; see reclaim
+	peerMax  uint32       // largest frame the peer accepts
+	inflight int32        // permits out
+	ackLater bool         // the frame in OnFrame was retained: its ACK comes with the release
+	eof      bool         // the peer sends no more
+	closing  bool         // nothing more is read or said
 }
 
 // OnOpen is the reactor's.
 func (s *Session) OnOpen() {
-	s.open = true
 	s.e.h.OnOpen(s)
 }
 
 // OnData is the reactor's: it delivers the frames in p.
 func (s *Session) OnData(p []byte) (consumed, need int, err error) {
+	s.reclaim()
+	if s.closing {
+		return len(p), 0, nil // what still arrives is nobody's any more
+	}
 	f := &s.f
 	for consumed < len(p) {
 		rest := p[consumed:]
 		n, err := s.dec.Next(rest, f)
 		if err != nil {
-			return consumed, 0, s.fatal(err)
+			return consumed, 0, s.fatal(&Header{CorrID: err.(*Error).CorrID}, err.(*Error))
 		}
 		if n == 0 {
 			if len(rest) < HeaderLen {
@@ -61,29 +66,31 @@ func (s *Session) OnData(p []byte) (consumed, need int, err error) {
 
 // handle does all that is to be done with one frame. An error is fatal to the connection, and answered.
 func (s *Session) handle(f *Frame) error {
-	if f.AppProtoID == 0 && f.Flags&FlagReq != 0 {
-		s.hello(f)
-		return nil
-	}
-	if f.Flags&(FlagStart|FlagEnd) != 0 || len(s.streams.m) > 0 {
-		deliver, err := s.streams.received(&f.Header)
-		if err != nil && err.Why == BadFrame && err.Code == InflightExceeded.Status() {
-			return s.fatal(err)
-		}
-		if err != nil {
-			s.refuse(f, err)
-		}
-		if !deliver {
+	hello := f.AppProtoID == 0 && f.Flags&FlagReq != 0 // no part of any stream
+	if !hello && (f.Flags&(FlagStart|FlagEnd) != 0 || len(s.streams.m) > 0) {
+		switch verdict, err := s.streams.received(&f.Header); verdict {
+		case streamDrop:
 			return nil
+		case streamRefuse:
+			s.refuse(f, err)
+			return nil
+		case streamFatal:
+			return s.fatal(&f.Header, err)
 		}
 	}
-	if f.Flags&FlagComp != 0 && !s.e.o.KeepCompressed {
+	if f.Flags&FlagComp != 0 && (hello || !s.e.o.KeepCompressed) {
 		z, err := s.inflate(f)
 		if err != nil {
+			if !hello {
+				s.streams.refused(&f.Header)
+			}
 			s.refuse(f, err)
 			return nil
 		}
 		defer s.e.z.put(z)
+	}
+	if hello {
+		return s.hello(f)
 	}
 	s.deliver(f)
 	return nil
@@ -124,7 +131,8 @@ func (s *Session) inflate(f *Frame) (*Inflater, error) {
 }
 
 // refuse answers a frame whose error does not end the connection, and counts it. A request of ours whose response is
-// refused fails.
+// refused fails. The error is no END of ours for a stream: an earlier frame of it may be a valid request, whose response
+// is still to come.
 func (s *Session) refuse(f *Frame, err error) {
 	e, ok := err.(*Error)
 	if !ok {
@@ -138,26 +146,50 @@ func (s *Session) refuse(f *Frame, err error) {
 			return
 		}
 	}
-	_ = s.SendError(&f.Header, e) // counts; a closing session answers nothing
+	_ = s.sendError(&f.Header, e) // a closing session answers nothing
 }
 
-// fatal answers an error after which the stream cannot be understood. The reactor drains and closes with it.
-func (s *Session) fatal(err error) error {
+// fatal answers an error that ends the connection. The reactor drains and closes with it.
+func (s *Session) fatal(h *Header, e *Error) error {
+	_ = s.sendError(h, e)
 	s.closing = true
-	if e, ok := err.(*Error); ok {
-		_ = s.SendError(&Header{CorrID: e.CorrID}, e)
-	}
-	return err
+	return e
 }
 
-// OnEOF is the reactor's: with requests in flight the connection stays for their replies.
+// OnEOF is the reactor's: with frames retained the connection stays for their replies.
 func (s *Session) OnEOF() (keep bool) {
+	s.reclaim()
 	s.eof = true
-	return s.inflight > 0
+	return s.inflight > 0 && !s.closing
+}
+
+// reclaim takes permits back whose return could not be posted. It is called whenever the loop comes by; should that not
+// happen while every permit is out, the idle deadline ends the connection.
+func (s *Session) reclaim() {
+	if s.lost.Load() != 0 {
+		s.permitsBack(s.lost.Swap(0))
+	}
+}
+
+// permitsBack ends n permits: reading goes on, or after the peer's end the connection closes with the last one.
+func (s *Session) permitsBack(n int32) {
+	was := s.inflight
+	s.inflight -= n
+	switch limit := int32(s.e.o.MaxInflight); {
+	case s.closing:
+	case s.eof && s.inflight == 0:
+		s.Close(nil)
+	case was >= limit && s.inflight < limit:
+		s.t.ResumeRead()
+	}
 }
 
 // OnDrained is the reactor's. A handler that implements Drainer is told.
 func (s *Session) OnDrained() {
+	s.reclaim()
+	if s.closing {
+		return
+	}
 	if d, ok := s.e.h.(Drainer); ok {
 		d.OnDrained(s)
 	}
@@ -167,10 +199,16 @@ func (s *Session) OnDrained() {
 // the low-water mark after Writable had returned false. Loop only.
 type Drainer interface{ OnDrained(s *Session) }
 
-// OnGoodbye is the reactor's: the peer is told why before the connection closes.
+// OnGoodbye is the reactor's: the peer is told why before the connection closes, unless it has been told something else.
 func (s *Session) OnGoodbye(cause error) {
-	why := reasonOf(cause)
-	_ = s.SendError(&Header{}, &Error{Why: why, Detail: cause.Error()})
+	if s.closing {
+		return
+	}
+	e := &Error{Why: reasonOf(cause), Detail: "closing"}
+	if cause != nil {
+		e.Detail = cause.Error()
+	}
+	_ = s.sendError(&Header{}, e)
 	s.closing = true
 }
 
@@ -178,13 +216,15 @@ func (s *Session) OnGoodbye(cause error) {
 func (s *Session) OnClose(cause error) {
 	s.closing = true
 	s.failAsks(cause)
+	s.streams.m = nil
 	s.e.h.OnClose(s, cause)
 }
 
 // Writable is false while the output is above the high-water mark. A producer stops then; see Drainer. Loop only.
 func (s *Session) Writable() bool { return s.t.Writable() }
 
-// Inflight is the number of frames that are retained. Loop only.
+// Inflight is the number of permits that are out: one per retained frame, more for one that was decompressed to more than
+// MaxFrame. Loop only.
 func (s *Session) Inflight() int { return int(s.inflight) }
 
 // PeerMaxFrame is the largest frame in bytes that may be sent to the peer, as negotiated by HELLO. Loop only.

@@ -10,128 +10,163 @@ type streamState uint8
 const (
 	// streamOpen: START has come, END has not.
 	streamOpen streamState = iota
-	// streamEnded: END has come, our own direction goes on; further frames are errors.
+	// streamEnded: END has come, our own direction goes on; every further frame is an error.
 	streamEnded
-	// streamFailed: a rule was broken and answered; frames up to END are dropped without a second answer.
+	// streamFailed: a rule was broken, or the stream refused, and answered. Frames up to END are dropped without a second
+	// answer, except that each START is answered.
 	streamFailed
 )
 
-// stream is what is known of one corr_id.
+// streamVerdict is what is to be done with a frame.
+type streamVerdict uint8
+
+const (
+	// streamDeliver: the handler gets it.
+	streamDeliver streamVerdict = iota
+	// streamDrop: it belongs to a stream that has failed.
+	streamDrop
+	// streamRefuse: it is answered with an error; the connection survives.
+	streamRefuse
+	// streamFatal: it is answered with an error, and the connection closes.
+	streamFatal
+)
+
+// streamKey names a stream: each side numbers its own requests, so that responses, which carry our numbers, are apart.
+type streamKey struct {
+	corr uint64
+	resp bool
+}
+
+func keyOf(h *Header) streamKey { return streamKey{h.CorrID, h.Flags&FlagResp != 0} }
+
+// stream is what is known of one.
 type stream struct {
 	in       streamState
-	outOpen  bool // we have sent START and not END
-	outEnded bool // we have ended our direction
+	request  bool // it waits for the END of our response
+	outEnded bool // which has been sent
 }
 
 // streams is the table of a session. Single frames (no START, no END, or a response that is only END) leave no entry, so
 // most sessions never allocate it.
 type streams struct {
-	m   map[uint64]stream
-	max int
+	m    map[streamKey]stream
+	max  int32
+	peak int32 // most entries since the table was made
 }
 
-// received applies the rules to a frame of the peer. deliver says whether the handler gets it. An error is for the
-// frame's corr_id; the connection survives, unless the peer has broken so many streams that remembering them would
-// exceed the bound.
-func (t *streams) received(h *Header) (deliver bool, err *Error) {
-	if len(t.m) == 0 && h.Flags&(FlagStart|FlagEnd) == 0 {
-		return true, nil
-	}
-	s, known := t.m[h.CorrID]
-	end := h.Flags&FlagEnd != 0
+// received applies the rules to a frame of the peer. The error comes with streamRefuse and streamFatal. The latter is for
+// a peer that has had so many streams refused that remembering them would exceed the bound.
+func (t *streams) received(h *Header) (streamVerdict, *Error) {
+	k := keyOf(h)
+	s, known := t.m[k]
+	start, end := h.Flags&FlagStart != 0, h.Flags&FlagEnd != 0
 	switch {
-	case !known && h.Flags&FlagStart == 0:
-		if end && h.Flags&FlagResp == 0 {
-			return false, t.broken(h, "END without START")
-		}
-		return true, nil
+	case !known && start:
+		return t.started(h, k, end)
+	case !known && end && !k.resp:
+		return broken(h, "END without START")
 	case !known:
-		return t.started(h, end)
+		return streamDeliver, nil
+	case s.in == streamEnded:
+		return broken(h, "frame after END")
+	case start:
+		t.fail(k, s, end)
+		return broken(h, "START on a stream that has started")
 	case s.in == streamFailed:
 		if end {
-			delete(t.m, h.CorrID)
+			t.forget(k)
 		}
-		return false, nil
-	case h.Flags&FlagStart != 0:
-		t.fail(h.CorrID, s, end)
-		return false, t.broken(h, "START on a stream that has started")
-	case s.in == streamEnded:
-		return false, t.broken(h, "frame after END")
+		return streamDrop, nil
 	case end:
-		t.ended(h, s)
+		t.ended(k, s)
 	}
-	return true, nil
+	return streamDeliver, nil
 }
 
 // started opens a stream.
-func (t *streams) started(h *Header, end bool) (bool, *Error) {
-	full := len(t.m) >= t.max
-	if end && h.Flags&(FlagResp|FlagEvent) != 0 {
-		return true, nil // opened and closed, and nothing of ours to wait for
+func (t *streams) started(h *Header, k streamKey, end bool) (streamVerdict, *Error) {
+	s := stream{request: !k.resp && h.Flags&FlagReq != 0}
+	if end && !s.request {
+		return streamDeliver, nil // opened and closed, and nothing of ours to wait for
 	}
-	if t.m == nil {
-		t.m = make(map[uint64]stream)
-	}
-	if !full {
-		t.m[h.CorrID] = stream{in: streamOpen}
-		if end {
-			t.ended(h, t.m[h.CorrID])
+	if n := len(t.m); n >= int(t.max) {
+		why := &Error{Why: InflightExceeded, CorrID: h.CorrID, Detail: fmt.Sprintf("more than %d streams open", t.max)}
+		if n >= 2*int(t.max) { // refused ones are remembered too, but not without bound
+			why.fatal = true
+			return streamFatal, why
 		}
-		return true, nil
+		if !end {
+			s.in = streamFailed
+			t.set(k, s)
+		}
+		return streamRefuse, why
 	}
-	why := &Error{Why: InflightExceeded, CorrID: h.CorrID, Detail: fmt.Sprintf("more than %d streams open", t.max)}
-	if len(t.m) >= 2*t.max { // refused ones are remembered too, but not without bound
-		why.Why, why.Code = BadFrame, InflightExceeded.Status()
-		return false, why
+	if end {
+		s.in = streamEnded
 	}
-	if !end {
-		t.m[h.CorrID] = stream{in: streamFailed}
-	}
-	return false, why
+	t.set(k, s)
+	return streamDeliver, nil
 }
 
 // ended notes the peer's END.
-func (t *streams) ended(h *Header, s stream) {
-	if s.outEnded || h.Flags&(FlagResp|FlagEvent) != 0 {
-		delete(t.m, h.CorrID)
+func (t *streams) ended(k streamKey, s stream) {
+	if s.outEnded || !s.request {
+		t.forget(k)
 		return
 	}
 	s.in = streamEnded
-	t.m[h.CorrID] = s
+	t.m[k] = s
 }
 
 // fail gives a stream up; its frames are dropped up to END.
-func (t *streams) fail(id uint64, s stream, end bool) {
+func (t *streams) fail(k streamKey, s stream, end bool) {
 	if end {
-		delete(t.m, id)
+		t.forget(k)
 		return
 	}
 	s.in = streamFailed
-	t.m[id] = s
+	t.m[k] = s
 }
 
-func (t *streams) broken(h *Header, what string) *Error {
-	return &Error{Why: BadFrame, Code: 400, CorrID: h.CorrID, Detail: what}
+// refused notes that a frame which received let through is answered with an error all the same: the handler never sees
+// it, so it must not see the rest of its stream.
+func (t *streams) refused(h *Header) {
+	k := keyOf(h)
+	if s, known := t.m[k]; known {
+		t.fail(k, s, s.in == streamEnded)
+	}
 }
 
-// sent notes a frame of ours: a response without START, or with END, ends our direction.
-func (t *streams) sent(h *Header) {
-	if len(t.m) == 0 || h.Flags&FlagResp == 0 {
-		return
-	}
-	s, known := t.m[h.CorrID]
-	if !known {
-		return
-	}
+func broken(h *Header, what string) (streamVerdict, *Error) {
+	return streamRefuse, &Error{Why: BadFrame, CorrID: h.CorrID, Detail: what}
+}
+
+// responded notes the END of a response of ours.
+func (t *streams) responded(corr uint64) {
+	k := streamKey{corr: corr}
+	s, known := t.m[k]
 	switch {
-	case h.Flags&FlagEnd != 0 || h.Flags&FlagStart == 0 && !s.outOpen:
-		s.outOpen, s.outEnded = false, true
-		if s.in == streamEnded {
-			delete(t.m, h.CorrID)
-			return
-		}
-	case h.Flags&FlagStart != 0:
-		s.outOpen = true
+	case !known:
+	case s.in == streamEnded:
+		t.forget(k)
+	default:
+		s.outEnded = true
+		t.m[k] = s
 	}
-	t.m[h.CorrID] = s
+}
+
+func (t *streams) set(k streamKey, s stream) {
+	if t.m == nil {
+		t.m = make(map[streamKey]stream)
+	}
+	t.m[k] = s
+	t.peak = max(t.peak, int32(len(t.m)))
+}
+
+// forget frees a corr_id, and the table of a burst with the last one: a map never shrinks.
+func (t *streams) forget(k streamKey) {
+	delete(t.m, k)
+	if len(t.m) == 0 && t.peak > keepEntries {
+		t.m, t.peak = nil, 0
+	}
 }
