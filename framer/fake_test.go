@@ -247,8 +247,11 @@ func (c *fakeConn) flush() {
 	}
 }
 
-// eof is the peer's clean end of stream.
+// eof is the peer's clean end of stream; the reactor tells of it when nothing waits before it.
 func (c *fakeConn) eof() {
+	if c.pending || c.start != c.end {
+		c.tb.Fatal("the test ends the stream before its bytes were delivered")
+	}
 	if c.closing {
 		return
 	}
