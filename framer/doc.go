@@ -6,5 +6,5 @@
 //
 // The decoder judges a frame by its header as soon as the bytes that decide are there, and its cost does not depend on
 // what else is buffered. Frames are handed out in place: Cap and Payload are slices of the input, valid until the
-// callback returns. Frame.Retain extends that, and holds one of the connection's in-flight permits.
+// callback returns. Frame.Retain extends that, and holds in-flight permits of the connection.
 package framer
