@@ -397,7 +397,7 @@ func TestGoodbye(t *testing.T) {
 	c.s.Close(nil)
 	c.s.OnGoodbye(fakeCause("shutting_down"))
 	c.turn()
-	if len(c.out) != 0 {
+	if len(c.out) != 0 || c.s.e.Stats().Rejected(ShuttingDown) != 0 {
 		t.Error("a goodbye after Close")
 	}
 }
