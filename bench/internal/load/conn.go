@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"github.com/ron-transport/ron-transport/framer"
-	"github.com/ron-transport/ron-transport/reactor"
 	"github.com/ron-transport/ron-transport/tls"
 )
 
@@ -18,11 +17,19 @@ const (
 	connEnded                     // closed, by whatever cause; it never comes back
 )
 
+// transport is what a connection of the load needs of a reactor.Conn.
+type transport interface {
+	Write(p []byte) error
+	Writable() bool
+	Post(fn func()) error
+	Close(cause error)
+}
+
 // conn is one connection of the load: the protocol side of a reactor connection. Loop only.
 type conn struct {
 	f   *Fleet
 	g   *group
-	t   *reactor.Conn
+	t   transport
 	idx int
 	tls *tls.Conn // nil on plain TCP
 

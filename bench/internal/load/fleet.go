@@ -31,7 +31,7 @@ const (
 type Fleet struct {
 	cfg   Config
 	net   *Net
-	zero  time.Time // all offsets are nanoseconds since then
+	clock func() int64 // nanoseconds since the fleet was made: all offsets are of this clock
 	plan  sched.Plan
 	stage atomic.Int32
 
@@ -61,7 +61,8 @@ func NewFleet(cfg Config, n *Net) (*Fleet, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	f := &Fleet{cfg: cfg, net: n, zero: time.Now(), opened: make(chan opened, dialsAtOnce)}
+	zero := time.Now()
+	f := &Fleet{cfg: cfg, net: n, clock: func() int64 { return int64(time.Since(zero)) }, opened: make(chan opened, dialsAtOnce)}
 	if cfg.open() {
 		var err error
 		if f.plan, err = sched.New(cfg.RPS, cfg.Conns); err != nil {
@@ -70,14 +71,14 @@ func NewFleet(cfg Config, n *Net) (*Fleet, error) {
 	}
 	f.begin.Store(never)
 	f.end.Store(never)
-	for range n.loops {
+	for range n.cfg.Loops {
 		f.groups = append(f.groups, newGroup(f))
 	}
 	return f, nil
 }
 
 // now is the current offset. Any goroutine.
-func (f *Fleet) now() int64 { return int64(time.Since(f.zero)) }
+func (f *Fleet) now() int64 { return f.clock() }
 
 // note keeps the first cause of trouble. Any goroutine.
 func (f *Fleet) note(err error) {
