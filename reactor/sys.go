@@ -36,18 +36,23 @@ type linux struct {
 	base time.Time // what now counts from
 }
 
+// read, write and writev do not tell the scheduler that a system call is under way. The sockets are non-blocking, so the
+// call is a copy of at most one buffer; telling the scheduler lets its monitor take the processor away from a loop that
+// the operating system has descheduled in the middle of such a call, and the hand-over costs more than the call (server
+// CPU per frame at 1 KiB, 200 connections x 4: 5.7 µs with, 4.0 µs without). The price: a garbage collection waits for
+// the copy, some 20 µs.
 func (linux) read(fd int, p []byte) (int, unix.Errno) {
-	n, _, e := unix.Syscall(unix.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)))
+	n, _, e := unix.RawSyscall(unix.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)))
 	return int(n), e
 }
 
 func (linux) write(fd int, p []byte) (int, unix.Errno) {
-	n, _, e := unix.Syscall(unix.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)))
+	n, _, e := unix.RawSyscall(unix.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)))
 	return int(n), e
 }
 
 func (linux) writev(fd int, iov []unix.Iovec) (int, unix.Errno) {
-	n, _, e := unix.Syscall(unix.SYS_WRITEV, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(iov))), uintptr(len(iov)))
+	n, _, e := unix.RawSyscall(unix.SYS_WRITEV, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(iov))), uintptr(len(iov)))
 	return int(n), e
 }
 
@@ -114,7 +119,7 @@ func (linux) eventfd() (int, unix.Errno) {
 // wake adds one to the eventfd. It is registered edge-triggered and never read: each write is a new edge.
 func (linux) wake(fd int) {
 	one := [8]byte{1}
-	_, _, _ = unix.Syscall(unix.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(&one[0])), 8)
+	_, _, _ = unix.RawSyscall(unix.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(&one[0])), 8)
 }
 
 func (l linux) now() int64 {
