@@ -14,7 +14,8 @@ func (l *loop) startClose(c *Conn, cause error) {
 		c.state, c.cause = stateDraining, cause
 		c.phaseAt, c.readAt = 0, 0
 		l.dropInput(c)
-		c.readable = true // what the peer still sends is to be read and dropped
+		c.readable = true // what the peer still sends is to be read and dropped, also while output waits
+		l.enqueue(c)
 		c.touch()
 	}
 }
@@ -65,8 +66,8 @@ func (l *loop) kill(c *Conn, cause error) {
 	if c.state == stateClosed {
 		return
 	}
-	if c.state < stateDraining {
-		c.cause = cause
+	if c.state < stateDraining || c.state == stateDraining && c.cause == nil && c.Queued() > 0 {
+		c.cause = cause // a close that loses output is not clean
 	}
 	c.state = stateClosed
 	c.gone.Store(true)

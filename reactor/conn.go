@@ -62,7 +62,7 @@ type Conn struct {
 	dirty    bool // on the loop's flush list
 	queued   bool // on the loop's ready list
 	stepping bool // a worker has the filter
-	pinned   bool // someone outside the loop may hold a reference to in
+	pinned   bool // someone outside the loop may hold a reference to in, or to input that is queued in out
 	dialled  bool
 	finished bool // the filter's goodbye is written or queued
 
@@ -140,6 +140,9 @@ func (c *Conn) WriteInPlace(p []byte) error {
 	off := len(b.B) - cap(p)
 	if off < 0 || off+len(p) > l.work.end || &b.B[off] != &p[0] {
 		return c.Write(p)
+	}
+	if c.blocked && 4*len(p) <= len(b.B) {
+		return c.Write(p) // it has to wait: a few bytes must not hold on to a buffer many times their size
 	}
 	if err := c.checkWrite(); err != nil {
 		return err

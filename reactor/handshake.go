@@ -84,6 +84,7 @@ func (l *loop) handshakeFailed(c *Conn, err error) {
 	l.dropInput(c)
 	l.drop(&c.out, c.out.bytes)
 	c.readable = true
+	l.enqueue(c)
 	c.touch()
 }
 
@@ -133,12 +134,17 @@ func (l *loop) startDial(c *Conn, sa unix.Sockaddr) {
 
 // adopt takes over an accepted socket.
 func (l *loop) adopt(fd int, lis *Listener, sa unix.Sockaddr) {
-	c := l.r.newConn(l, fd, &lis.opts)
+	c := &Conn{loop: l, fd: int32(fd), opts: &lis.opts, wtick: -1}
 	c.setPeer(sa, lis)
+	l.count[counterAccepted]++
 	if !l.register(c) {
 		return
 	}
-	l.count[counterAccepted]++
+	if c.opts.filter != nil {
+		l.active = c
+		c.filter = c.opts.filter()
+		l.active = nil
+	}
 	if t := l.r.cfg.HandshakeTimeout; t > 0 && c.filter != nil {
 		c.phaseAt = l.now + int64(t)
 		l.wheel.file(c, c.phaseAt)

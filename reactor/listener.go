@@ -278,7 +278,7 @@ func (l *loop) closeListener(lis *Listener) {
 		if a.lis != lis || a.closed {
 			continue
 		}
-		for a.rearmAt == 0 && l.acceptOne(a) {
+		for n := 0; n < listenBacklog && a.rearmAt == 0 && l.acceptOne(a); n++ { // an accept storm does not keep it open
 		}
 		if a.rearmAt == 0 {
 			l.r.sys.epollDel(l.ep, lis.fd)

@@ -236,16 +236,22 @@ func (l *loop) perform(t *task) {
 	case taskAdopt:
 		l.adopt(t.fd, t.lis, t.sa)
 	case taskDial:
+		if l.stopping { // nobody would end it
+			l.refuseDial(t.c)
+			return
+		}
 		l.startDial(t.c, t.sa)
 	case taskStep:
 		l.stepped(t.c, t.done, t.err)
 	case taskDrain:
+		l.stopping = true
+		l.tkNext-- // after a panic in a callback it is done again, for the connections that are left
 		for _, c := range l.slots {
 			if c != nil {
 				l.shutdownConn(c)
 			}
 		}
-		l.stopping = true
+		l.tkNext++
 	case taskAbort:
 		for _, c := range l.slots {
 			if c != nil && c.state != stateClosed {
@@ -253,7 +259,9 @@ func (l *loop) perform(t *task) {
 			}
 		}
 	case taskClose:
+		l.tkNext-- // likewise
 		l.closeListener(t.lis)
+		l.tkNext++
 		t.fn()
 	}
 }
@@ -320,6 +328,8 @@ func (l *loop) runReady() {
 		c.queued = false
 		if c.state != stateClosed && (c.pending || c.readable && c.canRead()) {
 			l.input(c)
+		} else if c.state == stateOpen {
+			l.armRead(c) // it may have been paused inside a frame
 		}
 	}
 }

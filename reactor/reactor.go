@@ -83,15 +83,6 @@ func (r *Reactor) newLoop(id int) (*loop, error) {
 	return l, nil
 }
 
-// newConn makes a connection of loop l; it is counted in l's load already.
-func (r *Reactor) newConn(l *loop, fd int, o *connOptions) *Conn {
-	c := &Conn{loop: l, fd: int32(fd), opts: o, wtick: -1}
-	if o.filter != nil {
-		c.filter = o.filter()
-	}
-	return c
-}
-
 // lightest is the loop with the fewest connections; near where that makes no difference.
 func (r *Reactor) lightest(near *loop) *loop {
 	best, load := near, near.load.Load()
@@ -129,8 +120,10 @@ func (r *Reactor) Dial(network, addr string, dc DialConfig) (*Conn, error) {
 	l := r.lightest(r.loops[0])
 	l.load.Add(1)
 	o := &connOptions{filter: dc.Filter, network: network, addr: &net.TCPAddr{}, peer: &net.UnixAddr{Net: "unix", Name: addr}}
-	c := r.newConn(l, fd, o)
-	c.dialled = true
+	c := &Conn{loop: l, fd: int32(fd), opts: o, wtick: -1, dialled: true}
+	if o.filter != nil {
+		c.filter = o.filter()
+	}
 	c.remote = addrPort(sa)
 	c.proto = dc.Protocol(c)
 	if err := l.push(task{kind: taskDial, c: c, sa: sa}); err != nil {
@@ -153,7 +146,7 @@ func (l *loop) refuseDial(c *Conn) {
 	if c.filter != nil {
 		c.filter.Release()
 	}
-	c.proto.OnClose(ErrShuttingDown)
+	l.call(func() { c.proto.OnClose(ErrShuttingDown) })
 }
 
 // forget takes a closed listener off the list.

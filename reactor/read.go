@@ -138,6 +138,7 @@ func (l *loop) room(c *Conn, n int) {
 	want := min(max(c.need, have), max(4*have, growStep)) // what the frame needs, but announcing much gets it little
 	b := l.pool.Get(max(want, have) + n)
 	copy(b.B, w.buf.B[w.start:w.end])
+	c.pinned = c.pinned || w.pinned // queued output may be part of the old buffer
 	l.dropWork()
 	*w = workBuffer{buf: b, end: have}
 }
@@ -238,6 +239,9 @@ func (l *loop) process(c *Conn, src []byte) {
 	if len(src) > 0 && c.state <= stateOpen && c.end == endNone {
 		c.cipher = l.pool.Get(len(src))
 		c.cipherLen = copy(c.cipher.B, src)
+		if c.state == stateOpen && (c.paused || c.over) {
+			c.pending = true // whole records may be among it: no event will tell
+		}
 	}
 }
 
@@ -282,10 +286,10 @@ func (l *loop) deliver(c *Conn) bool {
 		}
 		l.active = c
 		n, need, err := c.proto.OnData(w.buf.B[w.start:w.end])
-		l.active = nil
 		if n < 0 || n > have {
 			panic("reactor: OnData consumed more than it was given")
 		}
+		l.active = nil
 		w.start += n
 		c.need = need
 		if n > 0 {
@@ -387,7 +391,7 @@ func (l *loop) discard(c *Conn) {
 			c.readable = false
 		case errno != 0:
 			c.readable = false
-			l.kill(c, c.cause)
+			l.kill(c, ioError("read", errno))
 			return
 		case n == 0:
 			c.readable, c.fin = false, true

@@ -7,6 +7,7 @@ type wheel struct {
 	slots [wheelSlots]*Conn       // doubly linked through Conn.wnext, Conn.wprev
 	used  [wheelSlots / 64]uint64 // bit per slot: not empty
 	tick  int64                   // next tick to visit
+	due   *Conn                   // taken from a slot and not fired yet, linked through Conn.wnext
 }
 
 // file puts c where its deadline at (nanoseconds) will be seen, unless it sits somewhere earlier already.
@@ -56,27 +57,24 @@ func (w *wheel) remove(c *Conn) {
 }
 
 // advance visits every slot up to now and calls fire for each connection found, which is no longer filed then. After a
-// jump of the clock by more than a turn each slot is visited once.
+// jump of the clock by more than a turn each slot is visited once. When fire panics, the next call goes on where it was.
 func (w *wheel) advance(now int64, fire func(*Conn)) {
 	to := now / int64(wheelTick)
 	if to-w.tick >= wheelSlots {
 		w.tick = to - wheelSlots + 1
 	}
-	for w.tick <= to {
-		s := w.tick % wheelSlots
-		w.tick++ // first: what fire files again must land ahead
-		if w.used[s/64]&(1<<(s%64)) == 0 {
-			continue
-		}
-		c := w.slots[s]
-		w.slots[s] = nil
-		w.used[s/64] &^= 1 << (s % 64)
-		for c != nil {
-			next := c.wnext
+	for w.due != nil || w.tick <= to {
+		if c := w.due; c != nil {
+			w.due = c.wnext
 			c.wnext, c.wprev, c.wtick = nil, nil, -1
 			fire(c)
-			c = next
+			continue
 		}
+		s := w.tick % wheelSlots
+		w.tick++ // first: what fire files again must land ahead
+		w.due = w.slots[s]
+		w.slots[s] = nil
+		w.used[s/64] &^= 1 << (s % 64)
 	}
 }
 

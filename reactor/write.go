@@ -45,7 +45,7 @@ func (l *loop) marks(c *Conn) {
 		l.active = c
 		c.proto.OnDrained()
 		l.active = nil
-		if c.out.bytes > 0 {
+		if c.out.bytes > 0 || c.state == stateDraining {
 			l.flushLater(c) // not now: a producer that never stops must not hold the loop
 		}
 	}
@@ -87,7 +87,8 @@ func (l *loop) wrote(c *Conn, n, want int, errno unix.Errno) bool {
 	switch errno {
 	case 0:
 	case unix.EINTR:
-		n = 0
+		l.flushLater(c) // no event will tell
+		return false
 	case unix.EAGAIN, unix.ENOBUFS, unix.ENOMEM:
 		l.block(c)
 		l.unpin(&c.out)
@@ -100,7 +101,7 @@ func (l *loop) wrote(c *Conn, n, want int, errno unix.Errno) bool {
 	if n > 0 {
 		c.lastIO, c.stallAt = l.now, 0
 	}
-	if n < want && errno == 0 {
+	if n < want {
 		l.block(c) // edge-triggered: EPOLLOUT follows
 	}
 	return true
