@@ -29,7 +29,8 @@ type Config struct {
 
 	// HandshakeTimeout bounds connect and handshake together; FrameTimeout a frame from its first byte to its last;
 	// IdleTimeout the time without any byte; WriteTimeout the time without progress while output waits; LingerTimeout the
-	// wait for the peer's end after our own. 0 is the default, a negative value turns the deadline off; else 10 ms … 24 h.
+	// wait for the peer's end after our own. 0 is the default, a negative value turns the deadline off (a negative LingerTimeout:
+	// no wait at all); else 10 ms … 24 h.
 	HandshakeTimeout, FrameTimeout, IdleTimeout, WriteTimeout, LingerTimeout time.Duration
 
 	// SendBuffer and RecvBuffer are SO_SNDBUF and SO_RCVBUF in bytes. 0: 512 KiB (seed §3); -1: the kernel's autotuning;

@@ -90,6 +90,26 @@ func TestListenerCloseReturnsAfterAPanic(t *testing.T) {
 	}
 }
 
+// A full task queue refuses posts, not listeners: one refused half-way would accept and could not be closed.
+func TestListenWithAFullQueue(t *testing.T) {
+	r := start(t, Config{Loops: 1})
+	hold, held := make(chan struct{}), make(chan struct{})
+	if err := r.loops[0].push(task{kind: taskFunc, fn: func() { close(held); <-hold }}); err != nil {
+		t.Fatal(err)
+	}
+	<-held
+	for r.loops[0].push(task{kind: taskFunc, fn: func() {}}) == nil {
+	}
+	lis, err := r.Listen("tcp", "127.0.0.1:0", ListenConfig{Protocol: echo.with})
+	close(hold)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := lis.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // A client that dials again whenever its connection closes must not keep the reactor alive.
 func TestRedialDoesNotOutliveShutdown(t *testing.T) {
 	srv := start(t, Config{Loops: 1})

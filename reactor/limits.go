@@ -64,7 +64,7 @@ const (
 	eventsPerWait = 256
 	// acceptsPerTurn keeps an accept storm from starving established connections.
 	acceptsPerTurn = 16
-	// tasksPerTurn likewise for posted functions.
+	// tasksPerTurn is the length of a task batch up to which its memory is kept for the next.
 	tasksPerTurn = 1024
 	// maxTasks bounds a loop's task queue: a producer that outruns the loop gets ErrQueueFull instead of memory.
 	maxTasks = 1 << 17

@@ -65,7 +65,7 @@ func (r *Reactor) Listen(network, addr string, lc ListenConfig) (*Listener, erro
 	}
 	r.listeners = append(r.listeners, lis)
 	for _, l := range r.loops {
-		if err := l.push(task{kind: taskFunc, fn: func() { l.addListener(lis) }}); err != nil {
+		if err := l.push(task{kind: taskListen, lis: lis}); err != nil {
 			return nil, err
 		}
 	}

@@ -258,6 +258,8 @@ func (l *loop) perform(t *task) {
 				c.Abort(ErrShuttingDown)
 			}
 		}
+	case taskListen:
+		l.addListener(t.lis)
 	case taskClose:
 		l.tkNext-- // likewise
 		l.closeListener(t.lis)

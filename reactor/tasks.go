@@ -11,13 +11,14 @@ import (
 type taskKind uint8
 
 const (
-	taskFunc  taskKind = iota // run fn
-	taskAdopt                 // take over an accepted descriptor
-	taskDial                  // start connecting c
-	taskStep                  // a handshake step of c has ended
-	taskDrain                 // say goodbye to every connection and drain
-	taskAbort                 // abort every connection
-	taskClose                 // close a listener
+	taskFunc   taskKind = iota // run fn
+	taskAdopt                  // take over an accepted descriptor
+	taskDial                   // start connecting c
+	taskStep                   // a handshake step of c has ended
+	taskDrain                  // say goodbye to every connection and drain
+	taskAbort                  // abort every connection
+	taskListen                 // accept from a listener
+	taskClose                  // close a listener
 )
 
 // task is one item of a loop's queue.
