@@ -166,6 +166,7 @@ func (c *Conn) WriteBuf(b *pool.Buf, off, n int) error {
 		b.Release()
 		return err
 	}
+	_ = b.B[off : off+n] // a bad range panics here, in the caller's callback, not in the flush
 	c.out.bytes += n
 	c.loop.append(&c.out, segBuf, b, off, off+n)
 	c.touch()

@@ -208,3 +208,24 @@ func TestCloseReadsWhileOutputIsBlocked(t *testing.T) {
 	c.state = stateClosed
 	l.drop(&c.out, c.out.bytes)
 }
+
+// A range outside of the buffer is the caller's panic, and costs its connection only.
+func TestWriteBufOutOfRange(t *testing.T) {
+	r := start(t, Config{})
+	var k closes
+	c := dialNet(t, listen(t, r, script{data: func(c *Conn, p []byte) (int, int, error) {
+		b := c.loop.pool.Get(512)
+		defer func() {
+			if v := recover(); v != nil {
+				b.Release()
+				panic(v)
+			}
+		}()
+		return len(p), 0, c.WriteBuf(b, len(b.B), 1)
+	}, close: k.add}))
+	_, _ = c.Write([]byte{1})
+	var p *PanicError
+	if err := k.one(t); !errors.As(err, &p) {
+		t.Fatalf("cause %v", err)
+	}
+}
