@@ -57,6 +57,9 @@ const (
 	recordRoom = 16<<10 + 256
 	// keepWhole is the partial frame from which a connection keeps the loop's buffer instead of copying out of it.
 	keepWhole = 16 << 10
+	// framesPerRead is how many large frames of equal size one read of a plain connection may bring: as many as a client
+	// with a few requests in flight sends at once, so that their replies leave in one write.
+	framesPerRead = 4
 	// growStep: the buffer of a partial frame holds at least this much, or four times what has arrived, never more than
 	// the frame needs, so announcing a large frame does not allocate one.
 	growStep = 64 << 10

@@ -97,7 +97,7 @@ func (l *loop) finish(c *Conn) {
 	case n == 0:
 		c.inStart, c.inEnd = 0, 0
 		l.dropWork()
-	case n < keepWhole:
+	case n < keepWhole || w.buf == l.in && 4*n < len(w.buf.B): // not a buffer many times its size
 		c.in = l.pool.Get(n)
 		c.inStart, c.inEnd = 0, copy(c.in.B, w.buf.B[w.start:w.end])
 		l.dropWork()
@@ -203,11 +203,26 @@ func (l *loop) plainSpace(c *Conn) []byte {
 		c.unit = c.need
 	}
 	if c.unit > have && c.unit-have <= most {
+		if have == 0 && w.buf == l.in && framesPerRead*c.unit > most {
+			most = framesPerRead * c.unit
+			l.widen(most)
+		}
 		rest := c.unit - have
 		most = rest + (most-rest)/c.unit*c.unit
 	}
 	l.room(c, max(recordRoom, min(c.need-have, most)))
 	return w.buf.B[w.end:min(len(w.buf.B), w.end+most)]
+}
+
+// widen replaces the loop's scratch, which is the work buffer and empty, by one of at least n bytes.
+func (l *loop) widen(n int) {
+	w := &l.work
+	if len(w.buf.B) >= n || w.buf.Shared() {
+		return
+	}
+	l.in.Release()
+	l.in = l.pool.Get(n)
+	*w = workBuffer{buf: l.in}
 }
 
 // takeCipher puts the ciphertext kept from earlier in front of the n bytes just read and returns both.
