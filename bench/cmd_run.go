@@ -137,7 +137,10 @@ func (a *app) runPhase(ctx context.Context, srv *serverProcess, files *cert.File
 		args = append(args, "--depth", strconv.Itoa(c.Depth))
 	}
 	failed := a.runChild(ctx, progress, args, c.Warmup+c.Window)
-	r, err := report.Read(out) // there also when the client's exit status says that something was missed
+	if failed != nil && !errors.Is(failed, errChildMissed) {
+		return nil, failed
+	}
+	r, err := report.Read(out)
 	if err != nil {
 		return nil, errors.Join(failed, err)
 	}

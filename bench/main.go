@@ -75,6 +75,9 @@ func (a *app) main(args []string) int {
 	if err == nil {
 		return exitOK
 	}
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		err = errors.New("interrupted before there were results")
+	}
 	fmt.Fprintf(a.stderr, "ronbench: %v\n", err)
 	var u *usageError
 	var f *load.FlagError

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -110,6 +111,9 @@ func (s *serverProcess) freeMemory() (int64, error) {
 	return strconv.ParseInt(v, 10, 64)
 }
 
+// errChildMissed is the end of a child with exit status 1: its report, if there is one, says what was missed.
+var errChildMissed = errors.New("exit status 1")
+
 // runChild runs this program with args to its end. When ctx ends the child gets SIGINT and time to write its report.
 func (a *app) runChild(ctx context.Context, stderr io.Writer, args []string, expected time.Duration) error {
 	exe, err := os.Executable()
@@ -130,6 +134,9 @@ func (a *app) runChild(ctx context.Context, stderr io.Writer, args []string, exp
 	case <-t.C:
 		_ = p.Stop(stopWait)
 		return fmt.Errorf("%s did not end within %s", args[0], expected+slackWait)
+	}
+	if err != nil && p.ExitCode() == exitFailed {
+		return errors.Join(errChildMissed, err)
 	}
 	return err
 }

@@ -18,7 +18,8 @@ import (
 )
 
 // readBuffer of a loop. gnet's default of 64 KiB is smaller than a frame with a 64 KiB payload, which then always takes a
-// detour through the connection's ring buffer.
+// detour through the connection's ring buffer: measured, 25 to 40 µs of CPU per such frame instead of 14 to 28. From 256 KiB
+// to 1 MiB, edge-triggered or not, with SO_REUSEPORT or not, no setting was better beyond the noise.
 const readBuffer = 256 << 10
 
 // Stats are the counters of a server. Any goroutine may read them. Frames are added when their connection ends: a counter
