@@ -95,7 +95,6 @@ type connOptions struct {
 	protocol func(*Conn) Protocol
 	filter   func() Filter
 	onError  func(remote net.Addr, err error)
-	network  string
 	addr     net.Addr // a listener's own address
 	peer     net.Addr // for sockets without an IP address
 }

@@ -81,26 +81,7 @@ func TestBlocksInEveryWayOfWriting(t *testing.T) {
 			r := start(t, Config{})
 			c := dialNet(t, listen(t, r, script{data: blocks(reply)}))
 			rng := rand.New(rand.NewPCG(1, 2))
-			var sent []byte
-			for range 200 {
-				n := rng.IntN(1 << rng.IntN(20))
-				sent = append(sent, byte(n>>16), byte(n>>8), byte(n), 0)
-				for range n {
-					sent = append(sent, byte(rng.Uint32()))
-				}
-			}
-			go func() {
-				for p := sent; len(p) > 0; {
-					k := min(len(p), 1+rng.IntN(100_000))
-					_, _ = c.Write(p[:k])
-					p = p[k:]
-				}
-				_ = c.CloseWrite()
-			}()
-			got, err := io.ReadAll(c)
-			if err != nil || !bytes.Equal(got, sent) {
-				t.Fatalf("%d of %d bytes came back, equal %v, %v", len(got), len(sent), bytes.Equal(got, sent), err)
-			}
+			checkBlocksComeBack(t, c, rng, 200, 20, 100_000)
 		})
 	}
 }

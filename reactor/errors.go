@@ -52,7 +52,7 @@ var (
 	ErrTooLarge         error = &Error{Why: ReasonIO, Msg: "reservation larger than 128 KiB"}
 )
 
-// errTruncated is the end of a plain connection inside a frame.
+// errTruncated is a clean end of the peer's stream inside a frame.
 var errTruncated error = &Error{Why: ReasonIO, Msg: "peer closed inside a frame"}
 
 // ioError wraps what a system call returned.

@@ -1,7 +1,10 @@
 package reactor
 
 import (
+	"bytes"
 	"context"
+	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"runtime"
@@ -169,4 +172,33 @@ func (k *closes) one(t testing.TB) error {
 	t.Helper()
 	waitFor(t, "OnClose", func() bool { return len(k.all()) > 0 })
 	return k.all()[0]
+}
+
+// checkBlocksComeBack sends count blocks, of up to 2^bits bytes each, in pieces of up to piece bytes, ends the stream, and
+// compares what an echo of blocks sends back.
+func checkBlocksComeBack(t testing.TB, c interface {
+	io.ReadWriter
+	CloseWrite() error
+}, rng *rand.Rand, count, bits, piece int) {
+	t.Helper()
+	var sent []byte
+	for range count {
+		n := rng.IntN(1 << rng.IntN(bits))
+		sent = append(sent, byte(n>>16), byte(n>>8), byte(n), 0)
+		for range n {
+			sent = append(sent, byte(rng.Uint32()))
+		}
+	}
+	go func() {
+		for p := sent; len(p) > 0; {
+			k := min(len(p), 1+rng.IntN(piece))
+			_, _ = c.Write(p[:k])
+			p = p[k:]
+		}
+		_ = c.CloseWrite()
+	}()
+	got, err := io.ReadAll(c)
+	if err != nil || !bytes.Equal(got, sent) {
+		t.Errorf("%d of %d bytes came back, equal %v, %v", len(got), len(sent), bytes.Equal(got, sent), err)
+	}
 }

@@ -47,7 +47,7 @@ func (r *Reactor) Listen(network, addr string, lc ListenConfig) (*Listener, erro
 	if lc.Protocol == nil {
 		return nil, errors.New("reactor: ListenConfig.Protocol is nil, a function is required")
 	}
-	lis := &Listener{r: r, opts: connOptions{protocol: lc.Protocol, filter: lc.Filter, onError: lc.OnError, network: network}}
+	lis := &Listener{r: r, opts: connOptions{protocol: lc.Protocol, filter: lc.Filter, onError: lc.OnError}}
 	sa, family, err := resolve(network, addr)
 	if err != nil {
 		return nil, err

@@ -120,7 +120,7 @@ func (r *Reactor) Dial(network, addr string, dc DialConfig) (*Conn, error) {
 	}
 	l := r.lightest(r.loops[0])
 	l.load.Add(1)
-	o := &connOptions{filter: dc.Filter, network: network, addr: &net.TCPAddr{}, peer: &net.UnixAddr{Net: "unix", Name: addr}}
+	o := &connOptions{filter: dc.Filter, addr: &net.TCPAddr{}, peer: &net.UnixAddr{Net: "unix", Name: addr}}
 	c := &Conn{loop: l, fd: int32(fd), opts: o, wtick: -1, dialled: true}
 	if o.filter != nil {
 		c.filter = o.filter()

@@ -319,10 +319,8 @@ func (l *loop) deliver(c *Conn) bool {
 			stopped = true
 			l.flush(c)
 		}
-		if n == 0 && !stopped {
-			if have-n >= c.need {
-				c.need = have + 1 // it cannot go on with what is there, whatever it says
-			}
+		if n == 0 && !stopped && have >= c.need {
+			c.need = have + 1 // it cannot go on with what is there, whatever it says
 		}
 	}
 	w.start = w.end

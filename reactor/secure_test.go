@@ -90,25 +90,9 @@ func TestTLSBlocksSplitAtRandom(t *testing.T) {
 	for seed := uint64(0); seed < 4; seed++ {
 		rng := rand.New(rand.NewPCG(seed, 3))
 		c := stdtls.Client(dialNet(t, lis), cfg)
-		var sent []byte
-		for range 150 {
-			n := rng.IntN(1 << rng.IntN(21))
-			sent = append(sent, byte(n>>16), byte(n>>8), byte(n), 0)
-			for range n {
-				sent = append(sent, byte(rng.Uint32()))
-			}
-		}
-		go func() {
-			for p := sent; len(p) > 0; {
-				k := min(len(p), 1+rng.IntN(80_000))
-				_, _ = c.Write(p[:k])
-				p = p[k:]
-			}
-			_ = c.CloseWrite()
-		}()
-		got, err := io.ReadAll(c)
-		if err != nil || !bytes.Equal(got, sent) {
-			t.Fatalf("seed %d: %d of %d bytes came back, equal %v, %v", seed, len(got), len(sent), bytes.Equal(got, sent), err)
+		checkBlocksComeBack(t, c, rng, 150, 21, 80_000)
+		if t.Failed() {
+			t.Fatalf("seed %d", seed)
 		}
 	}
 }
