@@ -33,6 +33,18 @@ func New(cfg Config) (*Reactor, error) { return newReactor(cfg, linux{base: time
 
 // newReactor is New on a given kernel.
 func newReactor(cfg Config, sys kernel) (*Reactor, error) {
+	r, err := makeReactor(cfg, sys)
+	if err != nil {
+		return nil, err
+	}
+	for _, l := range r.loops {
+		go l.run()
+	}
+	return r, nil
+}
+
+// makeReactor does all of that but start the loops.
+func makeReactor(cfg Config, sys kernel) (*Reactor, error) {
 	r := &Reactor{cfg: cfg.withDefaults(), sys: sys}
 	if err := r.cfg.validate(); err != nil {
 		return nil, err
@@ -47,9 +59,6 @@ func newReactor(cfg Config, sys kernel) (*Reactor, error) {
 			return nil, err
 		}
 		r.loops = append(r.loops, l)
-	}
-	for _, l := range r.loops {
-		go l.run()
 	}
 	return r, nil
 }
