@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 )
 
 // ALPN is the protocol that an empty Config.TLS.NextProtos stands for (OAP/1's registration).
@@ -16,8 +17,8 @@ type Config struct {
 	// TLS is the handshake's configuration, with the meaning crypto/tls gives it. MinVersion must be 0 or VersionTLS13 and
 	// MaxVersion 0 or at least VersionTLS13: nothing else is spoken. Empty NextProtos means ALPN. GetConfigForClient and
 	// KeyLogWriter are honoured. Callbacks run inside Step (ClientSessionCache.Put also inside Open), so they must not block for
-	// long; ClientHelloInfo.Conn is no socket, and its addresses are placeholders. A panic in a callback becomes an error of the
-	// connection.
+	// long; ClientHelloInfo.Conn is no socket: it has the addresses that Bind was given (placeholders without Bind), and its other
+	// methods do nothing useful. A panic in a callback becomes an error of the connection.
 	TLS *stdtls.Config
 
 	// MaxClientHello bounds a ClientHello on a server, in bytes. 0: DefaultMaxClientHello. Allowed: MinMaxClientHello to
@@ -91,11 +92,32 @@ func restrict(c *stdtls.Config) *stdtls.Config {
 	return c
 }
 
+// endpoint is what the connections of a Server or a Client have in common.
+type endpoint struct {
+	config Config
+	server *Server // nil on clients
+	client *Client // nil on servers
+	last   atomic.Pointer[agreement]
+}
+
+// share returns a's content, in the object of the connection before when that agreed on the same.
+func (e *endpoint) share(a agreement) *agreement {
+	if last := e.last.Load(); last != nil && *last == a {
+		return last
+	}
+	made := new(agreement)
+	*made = a
+	if a.peer == nil { // else it is nobody else's, and the certificates would outlive the connection
+		e.last.Store(made)
+	}
+	return made
+}
+
 // Server makes the server ends of connections. Its methods may be called by any goroutine.
 type Server struct {
-	config Config
-	base   *stdtls.Config // its ticket keys are the ones that count, so it is the same object for every connection
-	user   *stdtls.Config // as base, but with the user's callbacks
+	endpoint
+	base *stdtls.Config // its ticket keys are the ones that count, so it is the same object for every connection
+	user *stdtls.Config // as base, but with the user's callbacks
 }
 
 // NewServer checks c and makes a Server. Errors name the field, its value and what is allowed. Any goroutine.
@@ -113,7 +135,8 @@ func NewServer(c Config) (*Server, error) {
 	if t.ClientAuth >= stdtls.VerifyClientCertIfGiven && t.ClientCAs == nil {
 		return nil, fmt.Errorf("tls: Config.TLS.ClientCAs is nil; ClientAuth %v needs a pool (without one any public CA would do)", t.ClientAuth)
 	}
-	s := &Server{config: c, user: t}
+	s := &Server{user: t}
+	s.endpoint.config, s.endpoint.server = c, s
 	s.base = t.Clone()
 	s.base.KeyLogWriter = nil
 	s.base.GetConfigForClient = s.configFor
@@ -133,7 +156,7 @@ func (s *Server) SetSessionTicketKeys(keys [][32]byte) error {
 
 // Conn makes the server end of one connection. Nothing else is allocated before a whole ClientHello has arrived. Any goroutine.
 func (s *Server) Conn() *Conn {
-	return &Conn{server: s, limit: s.config.RecordsPerKey}
+	return &Conn{end: &s.endpoint}
 }
 
 // configFor is the GetConfigForClient of every connection: it returns a copy of the configuration in force that tells the
@@ -168,7 +191,7 @@ func (s *Server) configFor(hello *stdtls.ClientHelloInfo) (*stdtls.Config, error
 
 // Client makes the client ends of connections. Its methods may be called by any goroutine.
 type Client struct {
-	config Config
+	endpoint
 }
 
 // NewClient checks c and makes a Client. Errors name the field, its value and what is allowed. Any goroutine.
@@ -180,13 +203,19 @@ func NewClient(c Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Client{config: c}, nil
+	client := &Client{}
+	client.endpoint.config, client.endpoint.client = c, client
+	return client, nil
 }
 
 // Conn makes the client end of one connection to serverName, or to Config.TLS.ServerName when it is empty. With neither, the
 // handshake fails unless InsecureSkipVerify is set, and no session is resumed. Any goroutine.
 func (c *Client) Conn(serverName string) *Conn {
-	return &Conn{client: c, name: serverName, limit: c.config.RecordsPerKey, state: stateStep}
+	conn := &Conn{end: &c.endpoint, state: stateStep}
+	if serverName != "" {
+		conn.agreed = &agreement{name: serverName}
+	}
+	return conn
 }
 
 // configFor is the configuration of one connection.

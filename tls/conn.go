@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"io"
+	"net"
 	"sync/atomic"
 )
 
@@ -35,26 +36,45 @@ const (
 // Conn is one TLS connection without its socket. It holds no lock: see each method for who may call it.
 type Conn struct {
 	in, out half
-	limit   uint64 // records per write key
-	err     error  // set once, in stateFailed and sometimes stateClosed
-	hs      *handshake
-	tickets *ticketSink // clients with a session cache only
-	partial []byte      // start of a handshake message that has not arrived whole
-	server  *Server     // nil on clients
-	client  *Client     // nil on servers
-	name    string      // server name: asked for on clients, received on servers
-	alpn    string
-	peer    *peerCertificates // nil when the peer showed none
+	end     *endpoint  // the Server or Client it belongs to
+	hs      *handshake // until the handshake is done and its output taken
+	agreed  *agreement // shared, read-only; nil until the handshake is done, but for a client's name
+	extra   *extra     // nil on most
+	addrs   addresses  // nil without Bind, and after the handshake
 
 	stepping atomic.Uint32 // stepIdle...
 	state    state
 	update   updateState
-	resumed  bool
-	retried  bool
-	suite    suite
-	group    stdtls.CurveID
+	runs     runs
+}
 
-	emptyRun, updateRun, canceledRun, ticketRun uint8
+// runs counts records in a row that carry no application data, by kind.
+type runs struct {
+	empty, updates, canceled, tickets uint8
+}
+
+// extra is what few connections have, or have for long.
+type extra struct {
+	err     error       // set once, in stateFailed and sometimes stateClosed
+	partial []byte      // start of a handshake message that has not arrived whole
+	tickets *ticketSink // clients with a session cache only
+}
+
+// agreement is what a handshake agreed on. Connections of an endpoint that agreed on the same share it.
+type agreement struct {
+	name    string // server name: asked for on clients, received on servers
+	alpn    string
+	peer    *peerCertificates // nil when the peer showed none
+	suite   suite
+	group   stdtls.CurveID
+	resumed bool
+	retried bool
+}
+
+// addresses is what Bind takes.
+type addresses = interface {
+	LocalAddr() net.Addr
+	RemoteAddr() net.Addr
 }
 
 // updateState says whether a KeyUpdate of ours goes out with the next Seal.
@@ -99,12 +119,16 @@ type ConnectionState struct {
 
 // State returns what the handshake agreed on. Any goroutine, once Step has reported done.
 func (c *Conn) State() ConnectionState {
-	s := ConnectionState{
-		CipherSuite: uint16(c.suite), Group: c.group, Resumed: c.resumed, HelloRetryRequest: c.retried,
-		ALPN: c.alpn, ServerName: c.name,
+	a := c.agreed
+	if a == nil {
+		return ConnectionState{}
 	}
-	if c.peer != nil {
-		s.PeerCertificates, s.VerifiedChains = c.peer.certificates, c.peer.chains
+	s := ConnectionState{
+		CipherSuite: uint16(a.suite), Group: a.group, Resumed: a.resumed, HelloRetryRequest: a.retried,
+		ALPN: a.alpn, ServerName: a.name,
+	}
+	if a.peer != nil {
+		s.PeerCertificates, s.VerifiedChains = a.peer.certificates, a.peer.chains
 	}
 	return s
 }
@@ -130,7 +154,7 @@ func (c *Conn) EOF() error {
 	case statePeerClosed:
 		return nil
 	case stateClosed, stateFailed:
-		return c.err
+		return c.failure()
 	case stateReleased:
 		return ErrReleased
 	case stateOpen, stateFinished:
@@ -167,12 +191,12 @@ func (c *Conn) Finish(dst []byte, cause error) []byte {
 	case statePeerClosed:
 		after = stateClosed
 	case stateFailed:
-		after, cause = stateClosed, c.err
+		after, cause = stateClosed, c.failure()
 	default:
 		return dst
 	}
 	c.state = after
-	if c.out.aead == nil {
+	if !c.out.keyed() || c.out.wake(c.agreed.suite) != nil {
 		return dst
 	}
 	alert := AlertCloseNotify
@@ -186,6 +210,37 @@ func (c *Conn) Finish(dst []byte, cause error) []byte {
 	c.update = updateNone
 	c.out.wipe()
 	return dst
+}
+
+// Sleep drops memory that can be rebuilt, most of what an idle connection holds: the AEAD objects of both directions. The next Open
+// and Seal rebuild theirs, at the price of a key derivation each, and nothing else changes. It is for connections that have been quiet
+// for seconds. Not while Step runs. Loop only.
+func (c *Conn) Sleep() {
+	c.in.sleep()
+	c.out.sleep()
+	if c.extra != nil && c.extra.tickets != nil {
+		c.extra.tickets.sleep()
+	}
+}
+
+// Bind says which addresses ClientHelloInfo.Conn has in callbacks. addrs is asked when a callback asks, and forgotten when the
+// handshake is done. Call it before Handshake, if at all. Loop only.
+func (c *Conn) Bind(addrs interface {
+	LocalAddr() net.Addr
+	RemoteAddr() net.Addr
+}) {
+	c.addrs = addrs
+}
+
+// Refuse turns the peer away before its handshake, which costs next to nothing: it appends the plaintext fatal alert internal_error
+// to dst (RFC 8446, 6.2), and the connection has failed. Once a Step has been made or is due it appends nothing and changes nothing;
+// only Finish and Release can end the connection then. Loop only.
+func (c *Conn) Refuse(dst []byte) []byte {
+	if c.state != stateHello && (c.state != stateStep || c.hs != nil) {
+		return dst
+	}
+	c.refuse(&Error{Alert: AlertInternalError, Detail: "refused before the handshake"})
+	return c.Output(dst)
 }
 
 // Release ends a parked engine and drops the keys. It may be called at any time, more than once, and is needed on every path: a
@@ -205,12 +260,14 @@ func (c *Conn) release() {
 		c.hs.engine.end()
 	}
 	c.hs = nil
-	if c.tickets != nil {
-		c.tickets.wipe()
+	if x := c.extra; x != nil {
+		if x.tickets != nil {
+			x.tickets.wipe()
+		}
+		clear(x.partial)
+		c.extra = nil
 	}
-	c.tickets = nil
-	clear(c.partial)
-	c.partial = nil
+	c.addrs = nil
 	c.in.wipe()
 	c.out.wipe()
 	c.state = stateReleased
@@ -224,8 +281,8 @@ func (c *Conn) readable() error {
 	case statePeerClosed:
 		return io.EOF
 	case stateFailed, stateClosed:
-		if c.err != nil {
-			return c.err
+		if err := c.failure(); err != nil {
+			return err
 		}
 		return io.EOF
 	case stateReleased:
@@ -242,7 +299,7 @@ func (c *Conn) writable() error {
 	case stateFinished, stateClosed:
 		return ErrFinished
 	case stateFailed:
-		return c.err
+		return c.failure()
 	case stateReleased:
 		return ErrReleased
 	}
@@ -251,16 +308,55 @@ func (c *Conn) writable() error {
 
 // fail ends the connection with e.
 func (c *Conn) fail(e *Error) error {
-	c.err = e
+	x := c.more()
+	x.err = e
 	c.in.wipe()
-	clear(c.partial)
-	c.partial = nil
+	clear(x.partial)
+	x.partial = nil
 	if c.state == stateFinished || c.state == stateClosed {
 		c.state = stateClosed
 	} else {
 		c.state = stateFailed
 	}
 	return e
+}
+
+// failure is the error that ended the connection, or nil.
+func (c *Conn) failure() error {
+	if c.extra == nil {
+		return nil
+	}
+	return c.extra.err
+}
+
+// more returns c.extra, made when it is needed.
+func (c *Conn) more() *extra {
+	if c.extra == nil {
+		c.extra = &extra{}
+	}
+	return c.extra
+}
+
+// midMessage reports whether the start of a handshake message waits for its rest.
+func (c *Conn) midMessage() bool { return c.extra != nil && len(c.extra.partial) > 0 }
+
+// name is the server name: a client's own until the handshake is done.
+func (c *Conn) name() string {
+	if c.agreed == nil {
+		return ""
+	}
+	return c.agreed.name
+}
+
+// wake readies one direction of an open connection.
+func (c *Conn) wake(h *half) error {
+	if h.cipher != nil {
+		return nil
+	}
+	if err := h.wake(c.agreed.suite); err != nil {
+		return c.fail(&Error{Alert: AlertInternalError, Detail: err.Error(), Err: err})
+	}
+	return nil
 }
 
 func (c *Conn) fault(f fault) error { return c.fail(f.err()) }

@@ -21,11 +21,12 @@ type engine struct {
 // newEngine makes the coroutine; nothing runs before resume.
 func (c *Conn) newEngine() *engine {
 	e := &engine{}
-	if c.server != nil {
+	e.pipe.addrs = c.addrs
+	if server := c.end.server; server != nil {
 		e.pipe.server = true
-		e.conn = stdtls.Server(&e.pipe, c.server.base)
+		e.conn = stdtls.Server(&e.pipe, server.base)
 	} else {
-		cfg := c.client.configFor(&e.pipe, c.name)
+		cfg := c.end.client.configFor(&e.pipe, c.name())
 		e.wantsTickets = cfg.ClientSessionCache != nil && !cfg.SessionTicketsDisabled
 		e.conn = stdtls.Client(&e.pipe, cfg)
 	}

@@ -11,7 +11,7 @@ import (
 func forge(h *half, inner []byte) []byte {
 	n := len(inner) + tagLen
 	dst := []byte{typeApplicationData, 3, 3, byte(n >> 8), byte(n)}
-	dst = h.aead.Seal(dst, h.next(), inner, dst[:recordHeaderLen:recordHeaderLen])
+	dst = h.cipher.aead.Seal(dst, h.cipher.next(h.seq), inner, dst[:recordHeaderLen:recordHeaderLen])
 	h.seq++
 	return dst
 }

@@ -34,7 +34,7 @@ func (c *Conn) Handshake(src []byte) (consumed int, step bool, err error) {
 	case stateParked:
 		return c.feed(src)
 	case stateFailed, stateClosed:
-		return 0, false, c.err
+		return 0, false, c.failure()
 	case stateReleased:
 		return 0, false, ErrReleased
 	}
@@ -97,7 +97,7 @@ func (c *Conn) step() (done bool, err error) {
 	switch c.state {
 	case stateStep:
 	case stateFailed, stateClosed:
-		return false, c.err
+		return false, c.failure()
 	default:
 		return false, ErrNotReady
 	}
@@ -149,8 +149,7 @@ func (c *Conn) failHandshake(e *Error) error {
 }
 
 // refuse ends a handshake that no engine was made for.
-func (c *Conn) refuse(f fault) error {
-	e := f.err()
+func (c *Conn) refuse(e *Error) error {
 	if c.hs == nil {
 		c.hs = &handshake{}
 	}
@@ -184,39 +183,42 @@ func (c *Conn) takeOver() (err error) {
 	if st.Version != stdtls.VersionTLS13 {
 		return fmt.Errorf("tls: handshake agreed on %s", stdtls.VersionName(st.Version))
 	}
-	c.suite = suite(st.CipherSuite)
-	if !c.suite.valid() {
+	a := agreement{
+		name: st.ServerName, alpn: st.NegotiatedProtocol, suite: suite(st.CipherSuite),
+		group: st.CurveID, resumed: st.DidResume, retried: st.HelloRetryRequest,
+	}
+	if !a.suite.valid() {
 		return fmt.Errorf("tls: handshake agreed on suite %#04x", st.CipherSuite)
 	}
 	if len(e.pipe.in) != 0 {
 		return errors.New("tls: handshake left input unread")
 	}
 	ours, theirs := secretServerApplication, secretClientApplication
-	if c.server == nil {
+	if c.end.server == nil {
 		ours, theirs = theirs, ours
 	}
-	if err = e.pipe.openWrite(c.suite, ours); err != nil {
+	if err = e.pipe.openWrite(a.suite, ours); err != nil {
 		return err
 	}
 	c.out = e.pipe.write
-	if err = c.in.install(c.suite, e.pipe.secrets[theirs].bytes()); err != nil {
+	e.pipe.write.cipher = nil // one owner
+	if err = c.in.install(a.suite, e.pipe.secrets[theirs].bytes()); err != nil {
 		return err
 	}
-	c.group, c.resumed, c.retried = st.CurveID, st.DidResume, st.HelloRetryRequest
-	c.alpn = st.NegotiatedProtocol
-	c.name = st.ServerName
 	if len(st.PeerCertificates) > 0 {
-		c.peer = &peerCertificates{certificates: st.PeerCertificates, chains: st.VerifiedChains}
+		a.peer = &peerCertificates{certificates: st.PeerCertificates, chains: st.VerifiedChains}
 	}
+	c.agreed = c.end.share(a)
 	c.hs.output = e.pipe.out
 	e.pipe.out = nil
 	if e.wantsTickets {
-		if c.tickets, err = newTicketSink(c.suite, e); err != nil {
+		if c.more().tickets, err = newTicketSink(a.suite, e); err != nil {
 			return err
 		}
 	}
 	e.pipe.wipe(e.wantsTickets)
 	c.hs.engine = nil
+	c.addrs = nil
 	c.state = stateOpen
 	return nil
 }

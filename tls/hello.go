@@ -6,7 +6,7 @@ func (c *Conn) readHello(src []byte) (consumed int, step bool, err error) {
 	for {
 		rest := src[consumed:]
 		if f := c.judgeHello(rest); f != 0 {
-			return consumed, false, c.refuse(f)
+			return consumed, false, c.refuse(f.err())
 		}
 		if len(rest) < recordHeaderLen || len(rest) < recordHeaderLen+bodyLen(rest) {
 			return consumed, false, nil
@@ -61,7 +61,7 @@ func (c *Conn) judgeHello(b []byte) fault {
 	if have > 0 && head[0] != messageClientHello {
 		return faultHelloType
 	}
-	if have == messageHeaderLen && messageLen(head[:]) > c.server.config.MaxClientHello {
+	if have == messageHeaderLen && messageLen(head[:]) > c.end.config.MaxClientHello {
 		return faultHelloSize
 	}
 	return 0

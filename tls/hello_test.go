@@ -289,10 +289,10 @@ func TestHandshakeAlerts(t *testing.T) {
 			}
 			toServer, toClient, err := shake(s, c)
 			var e *Error
-			if !errors.As(err, &e) || e.Alert != tc.want || finder.err != err {
+			if !errors.As(err, &e) || e.Alert != tc.want || finder.failure() != err {
 				t.Fatalf("shake: %v (alert %v), want %v", err, e, tc.want)
 			}
-			told := other.err
+			told := other.failure()
 			if told == nil { // a client that is done already reads the alert with Open
 				if s == other {
 					t.Fatalf("server saw nothing; %d bytes left", len(toServer))

@@ -232,8 +232,8 @@ func TestPanics(t *testing.T) {
 			if tc.text != "" && (!errors.As(err, &e) || e.Alert != AlertInternalError || !strings.Contains(err.Error(), tc.text)) {
 				t.Fatalf("got %v", err)
 			}
-			told := errors.Join(s.err, c.err)
-			if s.err == nil || c.err == nil { // one end was done before the other failed
+			told := errors.Join(s.failure(), c.failure())
+			if s.failure() == nil || c.failure() == nil { // one end was done before the other failed
 				_, _, told = c.Open(make([]byte, 0, 20<<10), toClient)
 			}
 			if !strings.Contains(told.Error(), "peer: internal_error") {
@@ -282,8 +282,8 @@ func TestCallbackEOF(t *testing.T) {
 				failed = c
 			}
 			var e *Error
-			if !errors.As(failed.err, &e) || e.Remote || e.Alert != AlertInternalError || !errors.Is(e, io.EOF) || !strings.Contains(e.Error(), name) {
-				t.Errorf("got %v", failed.err)
+			if !errors.As(failed.failure(), &e) || e.Remote || e.Alert != AlertInternalError || !errors.Is(e, io.EOF) || !strings.Contains(e.Error(), name) {
+				t.Errorf("got %v", failed.failure())
 			}
 		})
 	}

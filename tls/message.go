@@ -6,9 +6,9 @@ func (c *Conn) messages(content []byte) error {
 		return c.fault(faultEmptyHandshake)
 	}
 	data := content
-	if len(c.partial) > 0 {
-		c.partial = append(c.partial, content...)
-		data = c.partial
+	if c.midMessage() {
+		c.extra.partial = append(c.extra.partial, content...)
+		data = c.extra.partial
 	}
 	for len(data) > 0 {
 		n, err := c.message(data)
@@ -20,10 +20,11 @@ func (c *Conn) messages(content []byte) error {
 		}
 		data = data[n:]
 	}
-	if len(data) == 0 {
-		c.partial = nil
-	} else if len(c.partial) == 0 || len(data) < len(c.partial) {
-		c.partial = append([]byte(nil), data...)
+	switch {
+	case len(data) > 0 && (!c.midMessage() || len(data) < len(c.extra.partial)):
+		c.more().partial = append([]byte(nil), data...)
+	case len(data) == 0 && c.extra != nil:
+		c.extra.partial = nil
 	}
 	return nil
 }
@@ -33,7 +34,7 @@ func (c *Conn) messages(content []byte) error {
 func (c *Conn) message(data []byte) (int, error) {
 	switch {
 	case data[0] == messageKeyUpdate:
-	case data[0] == messageNewSessionTicket && c.server == nil:
+	case data[0] == messageNewSessionTicket && c.end.server == nil:
 	default:
 		return 0, c.fault(faultMessageType)
 	}
@@ -66,10 +67,10 @@ func (c *Conn) keyUpdate(value byte, more bool) error {
 	if more {
 		return c.fault(faultUpdateBoundary)
 	}
-	if c.updateRun++; c.updateRun > maxUpdateRun {
+	if c.runs.updates++; c.runs.updates > maxUpdateRun {
 		return c.fault(faultUpdateRun)
 	}
-	if err := c.in.update(c.suite); err != nil {
+	if err := c.in.update(c.agreed.suite); err != nil {
 		return c.fail(&Error{Alert: AlertInternalError, Detail: err.Error(), Err: err})
 	}
 	if value == 1 {
@@ -80,16 +81,16 @@ func (c *Conn) keyUpdate(value byte, more bool) error {
 
 // ticket handles a NewSessionTicket, header included (RFC 8446, 4.6.1).
 func (c *Conn) ticket(message []byte) error {
-	if c.ticketRun++; c.ticketRun > maxTicketRun {
+	if c.runs.tickets++; c.runs.tickets > maxTicketRun {
 		return c.fault(faultTicketRun)
 	}
 	if !validTicket(message[messageHeaderLen:]) {
 		return c.fault(faultTicket)
 	}
-	if c.tickets == nil {
+	if c.extra == nil || c.extra.tickets == nil {
 		return nil
 	}
-	if e := c.tickets.push(message); e != nil {
+	if e := c.extra.tickets.push(message); e != nil {
 		return c.fail(e)
 	}
 	return nil

@@ -21,6 +21,9 @@ func (c *Conn) Open(dst, src []byte) (out []byte, consumed int, err error) {
 		}
 		return dst, consumed, err
 	}
+	if err := c.wake(&c.in); err != nil {
+		return dst, 0, err
+	}
 	for {
 		rest := src[consumed:]
 		if len(rest) < recordHeaderLen {
@@ -34,7 +37,8 @@ func (c *Conn) Open(dst, src []byte) (out []byte, consumed int, err error) {
 			return dst, consumed, nil
 		}
 		at := len(dst)
-		inner, err := c.in.aead.Open(dst[at:at], c.in.next(), rest[recordHeaderLen:recordHeaderLen+n], rest[:recordHeaderLen])
+		work := c.in.cipher
+		inner, err := work.aead.Open(dst[at:at], work.next(c.in.seq), rest[recordHeaderLen:recordHeaderLen+n], rest[:recordHeaderLen])
 		if err != nil {
 			return dst, consumed, c.fault(faultBadMAC)
 		}
@@ -49,8 +53,8 @@ func (c *Conn) Open(dst, src []byte) (out []byte, consumed int, err error) {
 		if !ok {
 			return dst, consumed, c.fault(faultNoContentType)
 		}
-		if typ == typeApplicationData && len(content) > 0 && len(c.partial) == 0 {
-			c.emptyRun, c.updateRun, c.canceledRun, c.ticketRun = 0, 0, 0, 0
+		if typ == typeApplicationData && len(content) > 0 && !c.midMessage() {
+			c.runs = runs{}
 			dst = dst[:at+len(content)]
 			continue
 		}
@@ -79,12 +83,12 @@ func judgeHeader(b []byte, n int) fault {
 
 // control handles a record that carries no application data.
 func (c *Conn) control(typ byte, content []byte) error {
-	if len(c.partial) > 0 && typ != typeHandshake && typ != typeAlert {
+	if c.midMessage() && typ != typeHandshake && typ != typeAlert {
 		return c.fault(faultInterleaved)
 	}
 	switch typ {
 	case typeApplicationData:
-		if c.emptyRun++; c.emptyRun > maxEmptyRun {
+		if c.runs.empty++; c.runs.empty > maxEmptyRun {
 			return c.fault(faultEmptyRun)
 		}
 		return nil
@@ -113,7 +117,7 @@ func (c *Conn) alert(content []byte) error {
 	if level == alertLevelFatal && alert != AlertCloseNotify {
 		return c.fail(&Error{Remote: true, Alert: alert, Detail: "fatal alert"})
 	}
-	if len(c.partial) > 0 {
+	if c.midMessage() {
 		return c.fault(faultInterleaved)
 	}
 	switch alert {
@@ -126,7 +130,7 @@ func (c *Conn) alert(content []byte) error {
 		c.in.wipe()
 		return io.EOF
 	case AlertUserCanceled:
-		if c.canceledRun++; c.canceledRun > maxCanceledRun {
+		if c.runs.canceled++; c.runs.canceled > maxCanceledRun {
 			return c.fault(faultCanceledRun)
 		}
 		return nil

@@ -105,15 +105,19 @@ func defaults(t testing.TB) (*Server, *Client) {
 // reached with openssl only, so the record layer of those is tested on keyed halves.
 func keyed(t testing.TB, id uint16, limit uint64) (s, c *Conn) {
 	t.Helper()
-	server, client := defaults(t)
-	s = &Conn{server: server, limit: limit, state: stateOpen, suite: suite(id)}
-	c = &Conn{client: client, limit: limit, state: stateOpen, suite: suite(id)}
-	up, down := make([]byte, s.suite.secretLen()), make([]byte, s.suite.secretLen())
+	server, err := NewServer(Config{TLS: serverTLS(), RecordsPerKey: limit})
+	must(err)
+	client, err := NewClient(Config{TLS: clientTLS(), RecordsPerKey: limit})
+	must(err)
+	a := &agreement{suite: suite(id)}
+	s = &Conn{end: &server.endpoint, state: stateOpen, agreed: a}
+	c = &Conn{end: &client.endpoint, state: stateOpen, agreed: a}
+	up, down := make([]byte, a.suite.secretLen()), make([]byte, a.suite.secretLen())
 	up[0], down[0] = 1, 2
-	must(s.in.install(s.suite, up))
-	must(c.out.install(s.suite, up))
-	must(s.out.install(s.suite, down))
-	must(c.in.install(s.suite, down))
+	must(s.in.install(a.suite, up))
+	must(c.out.install(a.suite, up))
+	must(s.out.install(a.suite, down))
+	must(c.in.install(a.suite, down))
 	return s, c
 }
 

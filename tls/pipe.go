@@ -36,6 +36,7 @@ type pipe struct {
 	alerted bool // crypto/tls has sent an alert
 	alert   Alert
 
+	addrs     addresses
 	suite     suite // from the ServerHello that went by, or 0
 	secrets   [secretCount]secret
 	write     half   // our application key, its sequence being that of the next record
@@ -96,7 +97,7 @@ func (p *pipe) openPeer() bool {
 	}
 	seq := p.peer.seq
 	defer func() { p.peer.seq = seq }()
-	return p.peer.aead != nil || p.peer.install(p.suite, p.secrets[theirs].bytes()) == nil
+	return p.peer.cipher != nil || p.peer.install(p.suite, p.secrets[theirs].bytes()) == nil
 }
 
 // Read implements net.Conn for crypto/tls.
@@ -158,7 +159,7 @@ func (p *pipe) trial(record []byte) {
 	if !p.server {
 		ours = secretClientApplication
 	}
-	if (p.write.aead != nil || p.secrets[ours].known()) && p.openWrite(p.suite, ours) == nil {
+	if (p.write.keyed() || p.secrets[ours].known()) && p.openWrite(p.suite, ours) == nil {
 		if inner, err := p.write.open(p.scratch, record); err == nil {
 			p.write.seq++
 			p.noteInner(inner)
@@ -198,17 +199,17 @@ func (p *pipe) noteAlert(body []byte) {
 	}
 }
 
-// openWrite makes the application write key, once.
+// openWrite makes the application write key ready.
 func (p *pipe) openWrite(s suite, id secretID) error {
-	if p.write.aead != nil {
-		return nil
+	if p.write.keyed() {
+		return p.write.wake(s)
 	}
 	return p.write.install(s, p.secrets[id].bytes())
 }
 
 // openHandshake makes the handshake write key, once, for the record after those counted.
 func (p *pipe) openHandshake(id secretID) error {
-	if p.handshake.aead != nil {
+	if p.handshake.cipher != nil {
 		return nil
 	}
 	seq := p.handshake.seq
@@ -246,6 +247,7 @@ func (p *pipe) ensureAlert(alert Alert) {
 
 // wipe overwrites the secrets. keepWrite keeps what a ticket sink needs to understand crypto/tls's alerts.
 func (p *pipe) wipe(keepWrite bool) {
+	p.addrs = nil
 	clear(p.secrets[:])
 	p.handshake.wipe()
 	p.peer.wipe()
@@ -261,10 +263,20 @@ func (p *pipe) wipe(keepWrite bool) {
 func (p *pipe) Close() error { return nil }
 
 // LocalAddr implements net.Conn.
-func (p *pipe) LocalAddr() net.Addr { return pipeAddr{} }
+func (p *pipe) LocalAddr() net.Addr {
+	if p.addrs == nil {
+		return pipeAddr{}
+	}
+	return p.addrs.LocalAddr()
+}
 
 // RemoteAddr implements net.Conn.
-func (p *pipe) RemoteAddr() net.Addr { return pipeAddr{} }
+func (p *pipe) RemoteAddr() net.Addr {
+	if p.addrs == nil {
+		return pipeAddr{}
+	}
+	return p.addrs.RemoteAddr()
+}
 
 // SetDeadline implements net.Conn.
 func (p *pipe) SetDeadline(time.Time) error { return nil }
@@ -275,7 +287,7 @@ func (p *pipe) SetReadDeadline(time.Time) error { return nil }
 // SetWriteDeadline implements net.Conn.
 func (p *pipe) SetWriteDeadline(time.Time) error { return nil }
 
-// pipeAddr stands in for an address.
+// pipeAddr stands in for an address when there was no Bind.
 type pipeAddr struct{}
 
 func (pipeAddr) Network() string { return "tls" }

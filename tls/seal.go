@@ -6,7 +6,7 @@ import "slices"
 // them, and the key updates that may be due. Handshake output that Output has not fetched is not counted. Any goroutine.
 func (c *Conn) SealedSize(n int) int {
 	records := (n + maxPlaintext - 1) / maxPlaintext
-	updates := 2 + uint64(records)/c.limit
+	updates := 2 + uint64(records)/c.end.config.RecordsPerKey
 	return n + records*recordOverhead + int(updates)*keyUpdateLen
 }
 
@@ -25,6 +25,9 @@ func (c *Conn) Seal(dst, src []byte, mutable bool) (out []byte, err error) {
 	if c.hs != nil {
 		dst = c.Output(dst)
 	}
+	if err := c.wake(&c.out); err != nil {
+		return dst, err
+	}
 	if need := c.SealedSize(len(src)); cap(dst)-len(dst) < need {
 		dst = slices.Grow(dst, need)
 	}
@@ -32,7 +35,7 @@ func (c *Conn) Seal(dst, src []byte, mutable bool) (out []byte, err error) {
 		return c.sealUpdate(dst)
 	}
 	for len(src) > 0 {
-		if c.update != updateNone || c.out.seq >= c.limit {
+		if c.update != updateNone || c.out.seq >= c.end.config.RecordsPerKey {
 			if dst, err = c.sealUpdate(dst); err != nil {
 				return dst, err
 			}
@@ -51,19 +54,20 @@ func (c *Conn) sealPart(dst, part []byte, through bool) []byte {
 	body := at + recordHeaderLen
 	size := n + 1 + tagLen
 	dst = append(dst, typeApplicationData, 3, 3, byte(size>>8), byte(size))
-	nonce := c.out.next()
+	work := c.out.cipher
+	nonce := work.next(c.out.seq)
 	c.out.seq++
 	if through {
 		inner := part[:n+1]
 		saved := inner[n]
 		inner[n] = typeApplicationData
-		dst = c.out.aead.Seal(dst, nonce, inner, dst[at:body])
+		dst = work.aead.Seal(dst, nonce, inner, dst[at:body])
 		inner[n] = saved
 		return dst
 	}
 	dst = append(dst, part...)
 	dst = append(dst, typeApplicationData)
-	return c.out.aead.Seal(dst[:body], nonce, dst[body:], dst[at:body])
+	return work.aead.Seal(dst[:body], nonce, dst[body:], dst[at:body])
 }
 
 // sealUpdate appends a KeyUpdate and starts the next write epoch (RFC 8446, 4.6.3).
@@ -74,7 +78,7 @@ func (c *Conn) sealUpdate(dst []byte) ([]byte, error) {
 	}
 	c.update = updateNone
 	dst = c.out.seal(dst, typeHandshake, []byte{messageKeyUpdate, 0, 0, 1, request})
-	if err := c.out.update(c.suite); err != nil {
+	if err := c.out.update(c.agreed.suite); err != nil {
 		return dst, c.fail(&Error{Alert: AlertInternalError, Detail: err.Error(), Err: err})
 	}
 	return dst, nil

@@ -65,13 +65,19 @@ func (s suite) aead(key []byte) (cipher.AEAD, error) {
 	return cipher.NewGCM(block)
 }
 
-// half is one direction's protection: everything a connection keeps per direction.
+// half is one direction's protection: everything a connection keeps per direction. Its zero value has no keys.
 type half struct {
-	aead   cipher.AEAD
 	seq    uint64             // of the next record
-	ivTail uint64             // last eight bytes of the IV, which the sequence number is mixed into
-	nonce  [ivLen]byte        // scratch; its first four bytes are the IV's, and stay
-	secret [maxSecretLen]byte // traffic secret of this epoch, for the next KeyUpdate
+	cipher *recordCipher      // nil without keys, and after sleep
+	secret [maxSecretLen]byte // traffic secret of this epoch: the next KeyUpdate and wake derive from it. Never all zeros with keys
+}
+
+// recordCipher is what a half needs at work. All of it follows from the secret, so an idle half can do without: an AES-GCM object
+// has 0.8 KB, most of a connection.
+type recordCipher struct {
+	aead   cipher.AEAD
+	ivTail uint64      // last eight bytes of the IV, which the sequence number is mixed into
+	nonce  [ivLen]byte // scratch; its first four bytes are the IV's, and stay
 }
 
 // install starts an epoch with secret: key and IV of RFC 8446, 7.3, sequence 0.
@@ -79,24 +85,53 @@ func (h *half) install(s suite, secret []byte) error {
 	if len(secret) != s.secretLen() {
 		return fmt.Errorf("tls: traffic secret of %d bytes for suite %#04x", len(secret), uint16(s))
 	}
-	key, err := s.expand(secret, "key", s.keyLen())
+	made, err := s.recordCipher(secret)
 	if err != nil {
 		return err
+	}
+	h.cipher = made
+	h.seq = 0
+	copy(h.secret[:], secret)
+	return nil
+}
+
+// keyed reports whether an epoch has started.
+func (h *half) keyed() bool { return h.secret != [maxSecretLen]byte{} }
+
+// sleep drops what wake can rebuild.
+func (h *half) sleep() {
+	if h.cipher != nil {
+		*h.cipher = recordCipher{}
+		h.cipher = nil
+	}
+}
+
+// wake makes a keyed half able to work. The sequence goes on where it was.
+func (h *half) wake(s suite) (err error) {
+	if h.cipher == nil {
+		h.cipher, err = s.recordCipher(h.secret[:s.secretLen()])
+	}
+	return err
+}
+
+// recordCipher derives key and IV (RFC 8446, 7.3).
+func (s suite) recordCipher(secret []byte) (*recordCipher, error) {
+	key, err := s.expand(secret, "key", s.keyLen())
+	if err != nil {
+		return nil, err
 	}
 	defer clear(key)
 	iv, err := s.expand(secret, "iv", ivLen)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer clear(iv)
-	if h.aead, err = s.aead(key); err != nil {
-		return err
+	r := &recordCipher{ivTail: binary.BigEndian.Uint64(iv[4:])}
+	copy(r.nonce[:4], iv)
+	if r.aead, err = s.aead(key); err != nil {
+		return nil, err
 	}
-	h.seq = 0
-	h.ivTail = binary.BigEndian.Uint64(iv[4:])
-	copy(h.nonce[:4], iv)
-	copy(h.secret[:], secret)
-	return nil
+	return r, nil
 }
 
 // update replaces the epoch by the next one (RFC 8446, 7.2).
@@ -109,13 +144,13 @@ func (h *half) update(s suite) error {
 	return h.install(s, next)
 }
 
-// next sets the nonce for the record h.seq (RFC 8446, 5.3).
-func (h *half) next() []byte {
-	binary.BigEndian.PutUint64(h.nonce[4:], h.ivTail^h.seq)
-	return h.nonce[:]
+// next sets the nonce for record seq (RFC 8446, 5.3).
+func (r *recordCipher) next(seq uint64) []byte {
+	binary.BigEndian.PutUint64(r.nonce[4:], r.ivTail^seq)
+	return r.nonce[:]
 }
 
-// seal appends one record with content of type typ to dst. It copies, so content may be anything; it is not for the hot path.
+// seal appends one record with content of type typ to dst. The half is awake. It copies, so content may be anything; it is not for the hot path.
 func (h *half) seal(dst []byte, typ byte, content []byte) []byte {
 	n := len(content) + 1 + tagLen
 	at := len(dst)
@@ -123,17 +158,18 @@ func (h *half) seal(dst []byte, typ byte, content []byte) []byte {
 	dst = append(dst, content...)
 	dst = append(dst, typ)
 	body := at + recordHeaderLen
-	dst = h.aead.Seal(dst[:body], h.next(), dst[body:], dst[at:body])
+	dst = h.cipher.aead.Seal(dst[:body], h.cipher.next(h.seq), dst[body:], dst[at:body])
 	h.seq++
 	return dst
 }
 
-// open decrypts one whole record as the one with sequence h.seq, without advancing it. scratch holds the plaintext.
+// open decrypts one whole record as the one with sequence h.seq, without advancing it. The half is awake. scratch holds the plaintext.
 func (h *half) open(scratch, record []byte) ([]byte, error) {
-	return h.aead.Open(scratch[:0], h.next(), record[recordHeaderLen:], record[:recordHeaderLen])
+	return h.cipher.aead.Open(scratch[:0], h.cipher.next(h.seq), record[recordHeaderLen:], record[:recordHeaderLen])
 }
 
 // wipe overwrites what this package can overwrite.
 func (h *half) wipe() {
+	h.sleep()
 	*h = half{}
 }

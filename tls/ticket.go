@@ -9,14 +9,15 @@ import (
 // server's first application key, at crypto/tls's own count, whatever epoch the connection is in. These records repeat nonces of
 // the peer with other plaintext, so they never leave this process.
 type ticketSink struct {
-	conn *stdtls.Conn
-	pipe *pipe
-	peer half // the server's first application key
+	conn  *stdtls.Conn
+	pipe  *pipe
+	suite suite
+	peer  half // the server's first application key
 }
 
 // newTicketSink takes over a client's engine after its handshake.
 func newTicketSink(s suite, e *engine) (*ticketSink, error) {
-	t := &ticketSink{conn: e.conn, pipe: &e.pipe}
+	t := &ticketSink{conn: e.conn, pipe: &e.pipe, suite: s}
 	if err := t.peer.install(s, e.pipe.secrets[secretServerApplication].bytes()); err != nil {
 		return nil, err
 	}
@@ -31,6 +32,9 @@ func (t *ticketSink) push(message []byte) (fail *Error) {
 			fail = &Error{Alert: AlertInternalError, Detail: err.Error(), Err: err}
 		}
 	}()
+	if err := t.peer.wake(t.suite); err != nil {
+		return &Error{Alert: AlertInternalError, Detail: err.Error(), Err: err}
+	}
 	var records []byte
 	for rest := message; len(rest) > 0; {
 		part := rest[:min(len(rest), maxPlaintext)]
@@ -52,6 +56,12 @@ func (t *ticketSink) push(message []byte) (fail *Error) {
 		alert = t.pipe.alert
 	}
 	return &Error{Alert: alert, Detail: "session ticket refused: " + err.Error(), Err: err}
+}
+
+// sleep drops what the next push rebuilds.
+func (t *ticketSink) sleep() {
+	t.peer.sleep()
+	t.pipe.write.sleep()
 }
 
 func (t *ticketSink) wipe() {

@@ -102,7 +102,7 @@ func TestTicketPanic(t *testing.T) {
 // TestTicketsUnused: without a cache tickets are checked and dropped, and the crypto/tls connection is dropped as well.
 func TestTicketsUnused(t *testing.T) {
 	s, c := pair(t, newServer(t, serverTLS()), newClient(t, clientTLS()))
-	if c.tickets != nil || s.tickets != nil {
+	if c.extra != nil || s.extra != nil {
 		t.Error("crypto/tls is kept")
 	}
 	wire := s.out.seal(nil, typeHandshake, ticketMessage([]byte("label"), 3600))
@@ -216,14 +216,14 @@ func cryptoTLSSequence(t *testing.T, c *Conn, e *engine) uint64 {
 // TestStale: after the handover nothing that crypto/tls writes can leave.
 func TestStale(t *testing.T) {
 	_, c, _ := withCache(t)
-	c.tickets.conn.Write([]byte("stray"))
-	c.tickets.conn.Close()
+	c.extra.tickets.conn.Write([]byte("stray"))
+	c.extra.tickets.conn.Close()
 	out, err := c.Seal(c.Output(nil), []byte("x"), false)
 	must(err)
 	if len(out) != 1+recordOverhead {
 		t.Errorf("%d bytes left for one byte of data", len(out))
 	}
-	if _, err := c.tickets.conn.Read(make([]byte, 1)); err == nil || err == io.EOF {
+	if _, err := c.extra.tickets.conn.Read(make([]byte, 1)); err == nil || err == io.EOF {
 		t.Errorf("crypto/tls reads %v", err)
 	}
 }

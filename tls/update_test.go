@@ -15,15 +15,16 @@ import (
 // countUpdates returns how many KeyUpdates wire holds, opening it with a copy of the receiver.
 func countUpdates(t testing.TB, receiver *Conn, wire []byte) int {
 	t.Helper()
-	probe := &Conn{in: receiver.in, state: stateOpen, suite: receiver.suite, server: receiver.server, limit: 1}
+	probe := &Conn{in: receiver.in, state: stateOpen, agreed: receiver.agreed, end: receiver.end}
+	probe.in.cipher = nil // it has a copy of its own, made from the secret
 	n := 0
 	for len(wire) > 0 {
-		before := probe.updateRun
+		before := probe.runs.updates
 		_, used, err := probe.Open(make([]byte, 0, maxCiphertext), wire[:probe.NextRecord(wire)])
 		if err != nil {
 			t.Fatal(err)
 		}
-		if probe.updateRun != before && probe.updateRun != 0 {
+		if probe.runs.updates != before && probe.runs.updates != 0 {
 			n++
 		}
 		wire = wire[used:]
