@@ -220,3 +220,13 @@ func open(t *testing.T, c Config) (*Store, *clock, *log) {
 	}
 	return s, k, l
 }
+
+// replaceFile writes parts, one behind the other, to an existing file.
+func replaceFile(path string, parts ...[]byte) {
+	must(os.WriteFile(path, slices.Concat(parts...), 0o600))
+}
+
+// samePublic says whether key belongs to l.
+func samePublic(l leaf, key any) bool {
+	return l.key.Public().(*ecdsa.PublicKey).Equal(key.(crypto.Signer).Public())
+}
