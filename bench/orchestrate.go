@@ -33,8 +33,9 @@ type serverProcess struct {
 	json      string
 }
 
-// startServer starts one of our server commands on a free loopback port. It writes its report next to the certificate.
-func (a *app) startServer(command string, files *cert.Files) (*serverProcess, error) {
+// startServer starts one of our server commands, with more flags, on a free loopback port. It writes its report next to the
+// certificate.
+func (a *app) startServer(command string, files *cert.Files, more ...string) (*serverProcess, error) {
 	exe, err := os.Executable()
 	if err != nil {
 		return nil, err
@@ -47,7 +48,7 @@ func (a *app) startServer(command string, files *cert.Files) (*serverProcess, er
 			args = append(args, "--cert", files.Cert, "--key", files.Key)
 		}
 	}
-	if s.Process, err = child.Start(nil, exe, args...); err != nil {
+	if s.Process, err = child.Start(nil, exe, append(args, more...)...); err != nil {
 		return nil, err
 	}
 	line, err := s.WaitLine(lineListening, startWait)

@@ -23,8 +23,9 @@ type Config struct {
 	// 0 < LowWater <= HighWater < HardCap <= 1 GiB.
 	HighWater, LowWater, HardCap int
 
-	// HandshakeWorkers is the accept semaphore: how many handshake steps may compute at once. 0: two per core (seed §3).
-	// 1 … 1024. A peer that is silent holds none.
+	// HandshakeWorkers is the accept semaphore: how many handshake steps may run at once. 0: two per core (seed §3).
+	// 1 … 1024. A peer that is silent holds none. Steps that compute leave one core to the loops; permits beyond that are
+	// used when steps wait (in a callback of the TLS configuration).
 	HandshakeWorkers int
 
 	// HandshakeTimeout bounds connect and handshake together; FrameTimeout a frame from its first byte to its last;

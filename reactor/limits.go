@@ -73,6 +73,9 @@ const (
 	maxTasks = 1 << 17
 	// maxIovecs per writev: 64 KiB in 64 pieces are 1 KiB each; smaller pieces are copied into chunks anyway.
 	maxIovecs = 64
+	// stepStall is how long no handshake step may end, while others wait, before another permit is used: three times the
+	// longest step that only computes (RSA-4096, some 3 ms), so that more means that a step waits for something.
+	stepStall = 10 * time.Millisecond
 	// wheelTick is the resolution of deadlines.
 	wheelTick = 16 * time.Millisecond
 	// wheelSlots: one turn of the wheel is 8.2 s; a later deadline is filed again when its slot comes.

@@ -1,24 +1,33 @@
 package reactor
 
 import (
+	"runtime"
 	"runtime/debug"
 	"sync"
+	"time"
 )
 
 // workers runs handshake steps: at most limit at once, each on a goroutine that ends when there is nothing left to do.
-// This is the accept semaphore of the seed: a permit is held while a step computes, never while a peer is awaited. The
-// queue holds at most one step per connection.
+// This is the accept semaphore of the seed: a permit is held while a step runs, never while a peer is awaited. The queue
+// holds at most one step per connection.
+//
+// Of the permits only as many as leave one core to the loops are used at first: while every core computes a step of some
+// 300 µs, a loop that has something to do waits for it (measured: docs/performance.md). The others are for steps that do
+// not compute but wait, in a user's callback: they are used when no step has ended for a while.
 type workers struct {
 	mu      sync.Mutex
 	queue   []*Conn
 	head    int
 	running int
+	ended   uint64 // steps
+	busy    int    // workers used at first
 	limit   int
+	watched bool      // a look at the queue is due
 	idle    sync.Cond // running has become 0
 }
 
 func newWorkers(limit int) *workers {
-	w := &workers{limit: limit}
+	w := &workers{limit: limit, busy: min(limit, max(1, runtime.GOMAXPROCS(0)-1))}
 	w.idle.L = &w.mu
 	return w
 }
@@ -27,41 +36,81 @@ func newWorkers(limit int) *workers {
 func (w *workers) submit(c *Conn) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.running < w.limit {
+	if w.running < w.busy {
 		w.running++
-		go w.run(c)
+		go w.run(c, w.ended)
 		return
 	}
 	w.queue = append(w.queue, c)
+	w.watch()
 }
 
-// run makes steps until the queue is empty.
-func (w *workers) run(c *Conn) {
+// watch arranges for a look at the queue, if there are permits left that could move it.
+func (w *workers) watch() {
+	if w.watched || w.running >= w.limit {
+		return
+	}
+	w.watched = true
+	ended := w.ended
+	time.AfterFunc(stepStall, func() { w.look(ended) })
+}
+
+// look uses one more permit when no step has ended since ended was read, although some wait.
+func (w *workers) look(ended uint64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.watched = false
+	if w.head == len(w.queue) {
+		return
+	}
+	if w.ended == ended && w.running < w.limit {
+		w.running++
+		go w.run(w.pop(), w.ended)
+	}
+	w.watch()
+}
+
+// run makes steps until the queue is empty. ended is w.ended when c was taken.
+func (w *workers) run(c *Conn, ended uint64) {
 	for c != nil {
 		done, err := step(c.filter)
 		if c.loop.push(task{kind: taskStep, c: c, done: done, err: err}) != nil {
 			c.filter.Release() // the loop has stopped: nobody else will
 		}
-		c = w.next()
+		runtime.Gosched() // a loop that has woken up must not wait behind a row of steps
+		c, ended = w.next(ended)
 	}
 }
 
-// next takes the next connection from the queue; nil ends the worker.
-func (w *workers) next() *Conn {
+// next takes the next connection from the queue; nil ends the worker. One above the usual number also ends when the others
+// have made steps since it took its last one.
+func (w *workers) next(ended uint64) (*Conn, uint64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.head == len(w.queue) {
-		w.queue, w.head = w.queue[:0], 0
-		w.running--
-		if w.running == 0 {
-			w.idle.Broadcast()
-		}
-		return nil
+	alone := w.ended == ended
+	w.ended++
+	if w.head < len(w.queue) && (w.running <= w.busy || alone) {
+		return w.pop(), w.ended
 	}
+	w.running--
+	if w.running == 0 {
+		w.idle.Broadcast()
+	}
+	if w.head < len(w.queue) {
+		w.watch()
+	}
+	return nil, 0
+}
+
+// pop takes the first connection out of the queue, which is not empty.
+func (w *workers) pop() *Conn {
 	c := w.queue[w.head]
 	w.queue[w.head] = nil
 	w.head++
-	if w.head > 64 && 2*w.head > len(w.queue) { // keep the array from growing while the queue never runs empty
+	switch {
+	case w.head == len(w.queue):
+		w.queue, w.head = w.queue[:0], 0
+	case w.head > 64 && 2*w.head > len(w.queue): // keep the array from growing while the queue never runs empty
 		n := copy(w.queue, w.queue[w.head:])
 		clear(w.queue[n:])
 		w.queue, w.head = w.queue[:n], 0

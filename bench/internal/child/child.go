@@ -23,8 +23,9 @@ const (
 // Process is one child. Its standard input is a pipe that closes when this process ends, however it ends: children started
 // with --with-parent end then too. Any goroutine.
 type Process struct {
-	cmd  *exec.Cmd
-	tail *tail
+	cmd   *exec.Cmd
+	tail  *tail
+	stdin io.Writer
 
 	mu     sync.Mutex // guards lines and ended
 	lines  []string
@@ -44,7 +45,8 @@ func Start(stderr io.Writer, exe string, args ...string) (*Process, error) {
 	if stderr == nil {
 		p.cmd.Stderr = p.tail
 	}
-	if _, err := p.cmd.StdinPipe(); err != nil { // cmd holds its end until the child has ended
+	var err error
+	if p.stdin, err = p.cmd.StdinPipe(); err != nil { // cmd holds its end until the child has ended
 		return nil, err
 	}
 	stdout, err := p.cmd.StdoutPipe()
@@ -136,6 +138,12 @@ func (p *Process) Exited() <-chan struct{} { return p.exited }
 
 // ExitCode is the child's exit status once Wait has returned, -1 when a signal ended it.
 func (p *Process) ExitCode() int { return p.cmd.ProcessState.ExitCode() }
+
+// Tell writes a line to the child's standard input.
+func (p *Process) Tell(line string) error {
+	_, err := io.WriteString(p.stdin, line+"\n")
+	return err
+}
 
 // Signal sends sig to the child.
 func (p *Process) Signal(sig os.Signal) error { return p.cmd.Process.Signal(sig) }

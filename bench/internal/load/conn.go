@@ -124,6 +124,9 @@ func (c *conn) reply(now int64, f *framer.Frame) bool {
 	if c.g.inside(at) {
 		c.g.lat.Record(time.Duration(now - start))
 	}
+	if s := c.g.slice; s != nil && s.holds(at) {
+		s.lat.Record(time.Duration(now - start))
+	}
 	if c.g.inside(now) {
 		c.g.inWindow++
 	}

@@ -21,6 +21,8 @@ type group struct {
 	late *hist.Recorder // open loop: how long after its due time a request was written, within the window
 	errs report.Errors
 
+	slice *span // nil: none is being measured
+
 	// The cursor of the timetable: conns[pos] is due next, with its request k.
 	pos int
 	k   int64

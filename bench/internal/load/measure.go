@@ -103,7 +103,7 @@ const progressEvery = 100 * time.Millisecond
 func (f *Fleet) watch(ctx context.Context, h Hooks) {
 	tick := time.NewTicker(progressEvery)
 	defer tick.Stop()
-	begun := false
+	begun, done := false, ctx.Done()
 	last, lastAt := f.answered(), f.now()
 	for {
 		now := f.now()
@@ -121,8 +121,9 @@ func (f *Fleet) watch(ctx context.Context, h Hooks) {
 		edge := time.NewTimer(time.Duration(next - now))
 		select {
 		case <-edge.C:
-		case <-ctx.Done():
+		case <-done:
 			f.cut()
+			done = nil
 		case <-tick.C:
 			if f.live.Load() == 0 {
 				f.cut()
@@ -144,9 +145,9 @@ func (f *Fleet) watch(ctx context.Context, h Hooks) {
 	h.End()
 }
 
-// cut ends the window now.
+// cut ends the window in a moment: no loop can have written a request that is due after that.
 func (f *Fleet) cut() {
-	now := f.now()
+	now := f.now() + int64(leadIn)
 	f.begin.Store(min(f.begin.Load(), now))
 	f.end.Store(min(f.end.Load(), now))
 }

@@ -30,3 +30,10 @@ func (q *queue) pop() (v int64, ok bool) {
 	q.n--
 	return v, true
 }
+
+// each calls fn for every start time, oldest first.
+func (q *queue) each(fn func(v int64)) {
+	for i := range q.n {
+		fn(q.buf[(q.head+i)&(len(q.buf)-1)])
+	}
+}

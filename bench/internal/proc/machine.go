@@ -127,3 +127,15 @@ func BusyPct(from, to []CoreTime) []float64 {
 	}
 	return out
 }
+
+// Nice gives this process, which must lead its process group, the scheduling priority n: 0 is the usual one, 19 gives way to
+// everybody else. Threads made later inherit it.
+func Nice(n int) error {
+	if n == 0 {
+		return nil
+	}
+	if err := unix.Setpriority(unix.PRIO_PGRP, 0, n); err != nil {
+		return fmt.Errorf("set the priority to %d: %w", n, err)
+	}
+	return nil
+}

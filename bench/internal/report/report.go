@@ -21,6 +21,8 @@ const (
 	KindServer  = "server"  // an echo server: server
 	KindCompare = "compare" // ronbench compare: compare
 	KindIdle    = "idle"    // ronbench idle: idle
+	KindStorm   = "storm"   // ronbench storm: storm, server
+	KindLoris   = "loris"   // ronbench loris: loris, server
 )
 
 // Report is the one document of all commands. Parts that a command does not have are absent.
@@ -35,6 +37,8 @@ type Report struct {
 	Server      *Server      `json:"server,omitempty"`
 	Compare     []Pairing    `json:"compare,omitempty"`
 	Idle        []Idle       `json:"idle,omitempty"`
+	Storm       *Storm       `json:"storm,omitempty"`
+	Loris       *Loris       `json:"loris,omitempty"`
 	SLOTargets  string       `json:"slo_targets,omitempty"` // whose targets the rows use: Ref-A or Ref-B
 	SLO         []SLORow     `json:"slo,omitempty"`
 	Pass        bool         `json:"pass"` // no row failed

@@ -69,6 +69,14 @@ func (r *Report) Text(w io.Writer) {
 		fmt.Fprintln(w)
 		idleTable(r.Idle).write(w)
 	}
+	if r.Storm != nil {
+		fmt.Fprintln(w)
+		r.Storm.text(w)
+	}
+	if r.Loris != nil {
+		fmt.Fprintln(w)
+		r.Loris.text(w)
+	}
 	if len(r.SLO) > 0 {
 		fmt.Fprintln(w)
 		if r.SLOTargets != "" {

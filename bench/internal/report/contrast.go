@@ -1,0 +1,168 @@
+package report
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/ron-transport/ron-transport/bench/internal/hist"
+	"github.com/ron-transport/ron-transport/bench/internal/hostile"
+)
+
+// Contrast is the latency of one steady load in windows without and with a disturbance, alternately.
+type Contrast struct {
+	Rounds []ContrastRound `json:"rounds"`
+	Quiet  Latencies       `json:"quiet"` // medians over the rounds
+	Loud   Latencies       `json:"loud"`
+	P99    float64         `json:"p99_ratio"` // median of the rounds' own ratios, loud / quiet
+	Load   Phase           `json:"load"`      // the whole load, all windows and what lies between
+}
+
+// ContrastRound is one pair of windows.
+type ContrastRound struct {
+	Quiet     hist.Latency `json:"quiet"`
+	Loud      hist.Latency `json:"loud"`
+	QuietCPU  []CPUShare   `json:"quiet_cpu"`
+	LoudCPU   []CPUShare   `json:"loud_cpu"`
+	LoudFirst bool         `json:"loud_first"`
+
+	Storm *hostile.StormCounts `json:"storm,omitempty"` // what the loud window's storm did
+	Crowd *hostile.CrowdCounts `json:"crowd,omitempty"` // the crowd during the loud window
+}
+
+// Latencies are percentiles in milliseconds.
+type Latencies struct {
+	P50  float64 `json:"p50_ms"`
+	P99  float64 `json:"p99_ms"`
+	P999 float64 `json:"p99_9_ms"`
+}
+
+// CPUShare is what one process used in a window.
+type CPUShare struct {
+	Process string  `json:"process"`
+	Pct     float64 `json:"cpu_pct_of_one_core"`
+}
+
+// Summarise computes the medians.
+func (c *Contrast) Summarise() {
+	var ratios []float64
+	side := func(pick func(*ContrastRound) *hist.Latency) Latencies {
+		var p50, p99, p999 []float64
+		for i := range c.Rounds {
+			l := pick(&c.Rounds[i])
+			p50, p99, p999 = append(p50, l.P50), append(p99, l.P99), append(p999, l.P999)
+		}
+		return Latencies{Median(p50), Median(p99), Median(p999)}
+	}
+	c.Quiet = side(func(r *ContrastRound) *hist.Latency { return &r.Quiet })
+	c.Loud = side(func(r *ContrastRound) *hist.Latency { return &r.Loud })
+	for i := range c.Rounds {
+		ratios = append(ratios, ratio(c.Rounds[i].Loud.P99, c.Rounds[i].Quiet.P99))
+	}
+	c.P99 = Median(ratios)
+}
+
+// text writes the rounds and the medians; loud names the disturbance.
+func (c *Contrast) text(w io.Writer, loud string) {
+	t := &table{left: map[int]bool{0: true, 1: true}}
+	t.add("round", "window", "p50", "p99", "p99.9", "largest", "requests", "CPU of one core")
+	for i := range c.Rounds {
+		r := &c.Rounds[i]
+		line := func(name string, l *hist.Latency, cpu []CPUShare) {
+			used := ""
+			for _, u := range cpu {
+				used += fmt.Sprintf("  %s %.0f %%", u.Process, u.Pct)
+			}
+			t.add(fmt.Sprint(i+1), name, num(l.P50)+" ms", num(l.P99)+" ms", num(l.P999)+" ms", num(l.MaxMS)+" ms", num(float64(l.Count)), used)
+		}
+		line("quiet", &r.Quiet, r.QuietCPU)
+		line(loud, &r.Loud, r.LoudCPU)
+	}
+	t.add("median", "quiet", num(c.Quiet.P50)+" ms", num(c.Quiet.P99)+" ms", num(c.Quiet.P999)+" ms")
+	t.add("median", loud, num(c.Loud.P50)+" ms", num(c.Loud.P99)+" ms", num(c.Loud.P999)+" ms")
+	t.write(w)
+	fmt.Fprintf(w, "  p99 %s / quiet: %s (median of the rounds' ratios); load: %d connections, %d rps, %s, %d errors\n",
+		loud, num(c.P99), c.Load.Conns, c.Load.RPS, Size(c.Load.Payload), c.Load.Errors.Total())
+	if e := c.Load.Errors.FirstError; e != "" {
+		fmt.Fprintf(w, "  first error: %s\n", e)
+	}
+}
+
+// Storm is a steady load beside a storm of full handshakes.
+type Storm struct {
+	Contrast
+	Rate  int    `json:"rate"`  // handshakes due per second
+	Group string `json:"group"` // key exchange of the storm
+}
+
+func (s *Storm) text(w io.Writer) {
+	s.Contrast.text(w, "storm")
+	t := &table{left: map[int]bool{0: true}}
+	t.add("storm", "due/s", "begun/s", "complete/s", "refused/s", "failed/s", "shed/s", "handshake p50", "p99")
+	for i := range s.Rounds {
+		c := s.Rounds[i].Storm
+		if c == nil || c.Seconds <= 0 {
+			continue
+		}
+		per := func(n uint64) string { return num(float64(n) / c.Seconds) }
+		t.add(fmt.Sprintf("round %d, %s", i+1, s.Group), num(float64(s.Rate)), per(c.Offered), per(c.Completed), per(c.Refused), per(c.Failed),
+			per(c.Shed), num(c.Handshake.P50)+" ms", num(c.Handshake.P99)+" ms")
+	}
+	t.write(w)
+}
+
+// Loris is a steady load beside a crowd of connections that mean no good.
+type Loris struct {
+	Contrast
+	Hostile int          `json:"hostile_conns"`
+	Memory  []LorisState `json:"memory"` // the server over time
+	// Ends is how the server ended connections, by reason of the canon, over its whole life.
+	Ends map[string]uint64 `json:"ended_by_reason"`
+	Left int64             `json:"conns_left"` // server-side connections besides the load's when all was over
+}
+
+// LorisState is one reading of the server.
+type LorisState struct {
+	AtS   float64 `json:"at_s"`
+	What  string  `json:"what"`
+	RSS   int64   `json:"rss_bytes"`
+	FDs   int     `json:"fds"`
+	Conns int     `json:"hostile_conns"`
+}
+
+func (l *Loris) text(w io.Writer) {
+	l.Contrast.text(w, "hostile")
+	t := &table{left: map[int]bool{1: true}}
+	t.add("after", "", "server RSS", "descriptors", "hostile conns")
+	for _, m := range l.Memory {
+		t.add(fmt.Sprintf("%.1f s", m.AtS), m.What, Size(int(m.RSS)), fmt.Sprint(m.FDs), fmt.Sprint(m.Conns))
+	}
+	t.write(w)
+	for _, k := range sortedKeys(l.Ends) {
+		fmt.Fprintf(w, "  the server ended connections, %s: %d\n", k, l.Ends[k])
+	}
+	for i := range l.Rounds {
+		if c := l.Rounds[i].Crowd; c != nil {
+			fmt.Fprintf(w, "  round %d: %s\n", i+1, c)
+		}
+	}
+}
+
+// JudgeContrast makes the row of a contrast: the median ratio of the 99th percentiles, and that no request was lost.
+func JudgeContrast(id string, c *Contrast, limit float64) []SLORow {
+	rows := []SLORow{row("errors", id, "requests of the load without a right echo", "<=", 0, float64(c.Load.Errors.Total()), "count")}
+	r := row("p99_ratio", id, "p99 with / without", "<=", limit, c.P99, "")
+	if limit == 0 {
+		r.Op, r.Verdict = "", Info
+	}
+	return append(rows, r)
+}
+
+// OnlySpeedMissed says whether the failed rows are all about speed.
+func OnlySpeedMissed(rows []SLORow) bool {
+	for i := range rows {
+		if rows[i].Verdict == Failed && rows[i].ID != "p99_ratio" {
+			return false
+		}
+	}
+	return true
+}
