@@ -32,11 +32,21 @@ func (c *Conn) newEngine() *engine {
 	}
 	e.next, e.stop = iter.Pull(func(yield func(struct{}) bool) {
 		e.pipe.park = yield
+		reserveStack(0)
 		// A context that can be cancelled would cost a goroutine.
 		e.err = e.conn.HandshakeContext(context.Background())
 		e.pipe.park = nil
 	})
 	return e
+}
+
+// reserveStack makes the goroutine's stack grow once, while it is empty, to what crypto/tls needs. It would otherwise grow by doubling,
+// and be copied each time, deep inside the key exchange.
+//
+//go:noinline
+func reserveStack(i int) byte {
+	var room [handshakeStack]byte
+	return room[i]
 }
 
 // resume runs the handshake until it needs input or has ended. A panic in a callback comes out of the coroutine here.

@@ -3,12 +3,13 @@ package tls
 import (
 	"crypto/aes"
 	"crypto/cipher"
-	"crypto/hkdf"
+	"crypto/hmac"
 	"crypto/sha256"
 	"crypto/sha512"
 	stdtls "crypto/tls"
 	"encoding/binary"
 	"fmt"
+	"hash"
 
 	"golang.org/x/crypto/chacha20poly1305"
 )
@@ -39,18 +40,27 @@ func (s suite) keyLen() int {
 	return 32
 }
 
-// expand is HKDF-Expand-Label (RFC 8446, 7.1) with an empty context.
-func (s suite) expand(secret []byte, label string, n int) ([]byte, error) {
+// hash is the hash function of s.
+func (s suite) hash() func() hash.Hash {
+	if uint16(s) == stdtls.TLS_AES_256_GCM_SHA384 {
+		return sha512.New384
+	}
+	return sha256.New
+}
+
+// expand is HKDF-Expand-Label (RFC 8446, 7.1) with an empty context, and mac being HMAC keyed with the secret: one epoch derives
+// several values from one secret. All of them fit in one block of the hash, so that HKDF-Expand (RFC 5869, 2.3) is a single HMAC. dst
+// has room for such a block.
+func (s suite) expand(dst []byte, mac hash.Hash, label string, n int) []byte {
 	info := make([]byte, 0, 32)
 	info = binary.BigEndian.AppendUint16(info, uint16(n))
 	info = append(info, byte(len("tls13 ")+len(label)))
 	info = append(info, "tls13 "...)
 	info = append(info, label...)
-	info = append(info, 0)
-	if s.secretLen() == sha512.Size384 {
-		return hkdf.Expand(sha512.New384, secret, string(info), n)
-	}
-	return hkdf.Expand(sha256.New, secret, string(info), n)
+	info = append(info, 0, 1) // the empty context, and the number of the block
+	mac.Reset()
+	mac.Write(info)
+	return mac.Sum(dst)[:n]
 }
 
 // aead makes the cipher for a traffic key.
@@ -116,18 +126,15 @@ func (h *half) wake(s suite) (err error) {
 
 // recordCipher derives key and IV (RFC 8446, 7.3).
 func (s suite) recordCipher(secret []byte) (*recordCipher, error) {
-	key, err := s.expand(secret, "key", s.keyLen())
-	if err != nil {
-		return nil, err
-	}
-	defer clear(key)
-	iv, err := s.expand(secret, "iv", ivLen)
-	if err != nil {
-		return nil, err
-	}
-	defer clear(iv)
+	var keyBlock, ivBlock [sha512.Size384]byte
+	defer clear(keyBlock[:])
+	defer clear(ivBlock[:])
+	mac := hmac.New(s.hash(), secret)
+	key := s.expand(keyBlock[:0], mac, "key", s.keyLen())
+	iv := s.expand(ivBlock[:0], mac, "iv", ivLen)
 	r := &recordCipher{ivTail: binary.BigEndian.Uint64(iv[4:])}
 	copy(r.nonce[:4], iv)
+	var err error
 	if r.aead, err = s.aead(key); err != nil {
 		return nil, err
 	}
@@ -136,10 +143,7 @@ func (s suite) recordCipher(secret []byte) (*recordCipher, error) {
 
 // update replaces the epoch by the next one (RFC 8446, 7.2).
 func (h *half) update(s suite) error {
-	next, err := s.expand(h.secret[:s.secretLen()], "traffic upd", s.secretLen())
-	if err != nil {
-		return err
-	}
+	next := s.expand(make([]byte, 0, maxSecretLen), hmac.New(s.hash(), h.secret[:s.secretLen()]), "traffic upd", s.secretLen())
 	defer clear(next)
 	return h.install(s, next)
 }
