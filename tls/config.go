@@ -21,6 +21,10 @@ type Config struct {
 	// methods do nothing useful. A panic in a callback becomes an error of the connection.
 	TLS *stdtls.Config
 
+	// KeyExchange says whether post-quantum key exchange is used, refused or required. TLS.CurvePreferences must agree with it; empty
+	// ones mean all groups that the policy allows. It holds for what GetConfigForClient returns, too.
+	KeyExchange KeyExchange
+
 	// MaxClientHello bounds a ClientHello on a server, in bytes. 0: DefaultMaxClientHello. Allowed: MinMaxClientHello to
 	// DefaultMaxClientHello.
 	MaxClientHello int
@@ -54,6 +58,9 @@ func (c Config) validate() (Config, error) {
 			return c, fmt.Errorf("tls: Config.TLS.Certificates[%d] %w", i, err)
 		}
 	}
+	if err := c.KeyExchange.check("Config.TLS.CurvePreferences", c.TLS.CurvePreferences); err != nil {
+		return c, err
+	}
 	if c.MaxClientHello == 0 {
 		c.MaxClientHello = DefaultMaxClientHello
 	}
@@ -66,7 +73,7 @@ func (c Config) validate() (Config, error) {
 	if c.RecordsPerKey > DefaultRecordsPerKey {
 		return c, fmt.Errorf("tls: Config.RecordsPerKey is %d; allowed: 0 to %d", c.RecordsPerKey, DefaultRecordsPerKey)
 	}
-	c.TLS = restrict(c.TLS.Clone())
+	c.TLS = c.restrict(c.TLS.Clone())
 	return c, nil
 }
 
@@ -80,16 +87,17 @@ func checkCertificate(c *stdtls.Certificate) error {
 	return nil
 }
 
-// restrict makes a configuration of ours: TLS 1.3 only, and never without ALPN.
-func restrict(c *stdtls.Config) *stdtls.Config {
-	c.MinVersion = stdtls.VersionTLS13
-	c.MaxVersion = stdtls.VersionTLS13
-	if len(c.NextProtos) == 0 {
-		c.NextProtos = []string{ALPN}
+// restrict makes a configuration of ours: TLS 1.3 only, never without ALPN, and with the groups of the policy.
+func (c Config) restrict(t *stdtls.Config) *stdtls.Config {
+	t.MinVersion = stdtls.VersionTLS13
+	t.MaxVersion = stdtls.VersionTLS13
+	if len(t.NextProtos) == 0 {
+		t.NextProtos = []string{ALPN}
 	} else {
-		c.NextProtos = slices.Clone(c.NextProtos)
+		t.NextProtos = slices.Clone(t.NextProtos)
 	}
-	return c
+	c.KeyExchange.apply(t)
+	return t
 }
 
 // endpoint is what the connections of a Server or a Client have in common.
@@ -182,7 +190,10 @@ func (s *Server) configFor(hello *stdtls.ClientHelloInfo) (*stdtls.Config, error
 	if v := chosen.MaxVersion; v != 0 && v < stdtls.VersionTLS13 {
 		return nil, fmt.Errorf("tls: GetConfigForClient returned MaxVersion %s; allowed: 0 or VersionTLS13", stdtls.VersionName(v))
 	}
-	c := restrict(chosen.Clone())
+	if err := s.config.KeyExchange.check("GetConfigForClient returned CurvePreferences", chosen.CurvePreferences); err != nil {
+		return nil, err
+	}
+	c := s.config.restrict(chosen.Clone())
 	c.GetConfigForClient = nil
 	distinct(c)
 	c.KeyLogWriter = &keyLog{pipe: p, user: chosen.KeyLogWriter}
