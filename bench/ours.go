@@ -123,6 +123,8 @@ func (s *ourServer) Count(r *report.Server) {
 	r.Accepted, r.Frames, r.Failed = s.accepted.Load(), s.frames.Load(), s.failed.Load()
 	r.LoopCount = s.reactor.Loops()
 	r.SndBuf, r.RcvBuf = s.listener.Granted()
+	st := s.reactor.Stats()
+	r.Reactor = &st
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r.Rejected = maps.Clone(s.refused)

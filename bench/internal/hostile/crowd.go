@@ -53,12 +53,13 @@ type Crowd struct {
 
 	opened, ended [numKinds]atomic.Uint64
 	failed        atomic.Uint64
-	live          atomic.Int64
+	live, tried   atomic.Int64
 }
 
 // CrowdCounts is a reading of a crowd. Ended counts connections that the server closed, by kind.
 type CrowdCounts struct {
 	Live   int64             `json:"live"`
+	Tried  int64             `json:"tried"` // connections that were opened, or not, at least once
 	Opened map[string]uint64 `json:"opened"`
 	Ended  map[string]uint64 `json:"ended_by_server"`
 	Failed uint64            `json:"not_opened"` // connects and handshakes that failed or were refused
@@ -67,6 +68,7 @@ type CrowdCounts struct {
 // Add sums up.
 func (c *CrowdCounts) Add(o *CrowdCounts) {
 	c.Live += o.Live
+	c.Tried += o.Tried
 	c.Failed += o.Failed
 	if c.Opened == nil {
 		c.Opened, c.Ended = map[string]uint64{}, map[string]uint64{}
@@ -90,7 +92,7 @@ func (c *CrowdCounts) String() string {
 
 // Counts reads the crowd. Any goroutine.
 func (c *Crowd) Counts() CrowdCounts {
-	r := CrowdCounts{Live: c.live.Load(), Failed: c.failed.Load(), Opened: map[string]uint64{}, Ended: map[string]uint64{}}
+	r := CrowdCounts{Live: c.live.Load(), Tried: c.tried.Load(), Failed: c.failed.Load(), Opened: map[string]uint64{}, Ended: map[string]uint64{}}
 	for _, k := range Kinds() {
 		r.Opened[k.String()], r.Ended[k.String()] = c.opened[k].Load(), c.ended[k].Load()
 	}
@@ -105,8 +107,8 @@ func (c *Crowd) Run(ctx context.Context) {
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
-			for ctx.Err() == nil {
-				c.one(ctx, c.First+i, slots)
+			for first := true; ctx.Err() == nil; first = false {
+				c.one(ctx, c.First+i, slots, first)
 				pause(ctx, c.Again)
 			}
 		}()
@@ -127,7 +129,7 @@ func pause(ctx context.Context, d time.Duration) {
 const openTimeout = 30 * time.Second
 
 // one is the life of one connection.
-func (c *Crowd) one(ctx context.Context, i int, slots chan struct{}) {
+func (c *Crowd) one(ctx context.Context, i int, slots chan struct{}, first bool) {
 	kind := Kind(i % int(numKinds))
 	select {
 	case slots <- struct{}{}:
@@ -136,6 +138,9 @@ func (c *Crowd) one(ctx context.Context, i int, slots chan struct{}) {
 	}
 	conn, err := c.open(i, kind)
 	<-slots
+	if first {
+		c.tried.Add(1)
+	}
 	if err != nil {
 		c.failed.Add(1)
 		return
@@ -151,6 +156,12 @@ func (c *Crowd) one(ctx context.Context, i int, slots chan struct{}) {
 		c.ended[kind].Add(1)
 	}
 }
+
+// What a slow reader asks for: 1 MiB, which is more than the default high-water mark and a small send buffer hold.
+const (
+	slowRequest  = 32 << 10
+	slowRequests = 32
+)
 
 // slowWindow is the receive buffer of a slow reader: the less it takes in, the more the server has to keep.
 const slowWindow = 4 << 10
@@ -194,12 +205,13 @@ func (c *Crowd) behave(ctx context.Context, kind Kind, conn net.Conn) {
 			c.drip(ctx, conn, f[HeaderLen:])
 		}
 	case SlowReader:
-		f := Request(0, make([]byte, 32<<10))
-		for ctx.Err() == nil {
+		f := Request(0, make([]byte, slowRequest))
+		for range slowRequests {
 			if _, err := conn.Write(f); err != nil {
 				return
 			}
 		}
+		<-ctx.Done() // only a reader would notice the server's end
 	}
 }
 

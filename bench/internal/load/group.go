@@ -48,10 +48,11 @@ func newGroup(f *Fleet) *group {
 	return g
 }
 
-// publish makes the counters visible to the controller: once per batch, not per frame.
+// publish makes the counters visible to the controller: once per batch, not per frame. Whoever sees a request among those
+// sent also sees it in flight (see outstanding).
 func (g *group) publish() {
-	g.sent.Store(g.totalSent)
 	g.inFlight.Store(g.totalInFlight)
+	g.sent.Store(g.totalSent)
 }
 
 // pump writes every request of the timetable that is due at the offset now, on all connections of the loop.

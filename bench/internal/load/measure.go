@@ -172,8 +172,8 @@ func (f *Fleet) drain() {
 func (f *Fleet) outstanding() int64 {
 	var inFlight, sent int64
 	for _, g := range f.groups {
+		sent += int64(g.sent.Load()) // first: see publish
 		inFlight += g.inFlight.Load()
-		sent += int64(g.sent.Load())
 	}
 	if f.cfg.open() {
 		inFlight += max(0, f.plan.TotalBefore(time.Duration(f.end.Load()-f.origin))-sent)

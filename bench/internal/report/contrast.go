@@ -117,7 +117,6 @@ type Loris struct {
 	Memory  []LorisState `json:"memory"` // the server over time
 	// Ends is how the server ended connections, by reason of the canon, over its whole life.
 	Ends map[string]uint64 `json:"ended_by_reason"`
-	Left int64             `json:"conns_left"` // server-side connections besides the load's when all was over
 }
 
 // LorisState is one reading of the server.
@@ -157,10 +156,22 @@ func JudgeContrast(id string, c *Contrast, limit float64) []SLORow {
 	return append(rows, r)
 }
 
-// OnlySpeedMissed says whether the failed rows are all about speed.
+// JudgeLoris makes the rows about what a crowd leaves behind: descriptors, and memory per hostile connection.
+func JudgeLoris(l *Loris, kept float64) []SLORow {
+	if len(l.Memory) == 0 || l.Hostile == 0 {
+		return nil
+	}
+	first, last := l.Memory[0], l.Memory[len(l.Memory)-1]
+	return []SLORow{
+		row("descriptors_back", "loris", "descriptors more than at the start", "<=", 0, float64(last.FDs-first.FDs), "count"),
+		row("memory_back", "loris", "memory kept per hostile connection", "<=", kept, float64(last.RSS-first.RSS)/float64(l.Hostile), "B"),
+	}
+}
+
+// OnlySpeedMissed says whether the failed rows are all about speed, or about memory that the garbage collector still holds.
 func OnlySpeedMissed(rows []SLORow) bool {
 	for i := range rows {
-		if rows[i].Verdict == Failed && rows[i].ID != "p99_ratio" {
+		if rows[i].Verdict == Failed && rows[i].ID != "p99_ratio" && rows[i].ID != "memory_back" {
 			return false
 		}
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/ron-transport/ron-transport/bench/internal/hist"
 	"github.com/ron-transport/ron-transport/bench/internal/proc"
+	"github.com/ron-transport/ron-transport/reactor"
 )
 
 // Schema names the layout of the document. It changes when a field changes its meaning or goes away.
@@ -160,6 +161,7 @@ type Server struct {
 	SndBuf    int               `json:"so_sndbuf_bytes,omitempty"` // granted by the kernel
 	RcvBuf    int               `json:"so_rcvbuf_bytes,omitempty"`
 	LoopCount int               `json:"loops,omitempty"`
+	Reactor   *reactor.Stats    `json:"reactor,omitempty"` // the library's servers: the reactor's counters at the end
 }
 
 // Idle is the cost of connections that do nothing.
