@@ -251,6 +251,29 @@ func TestOpenSSLServer(t *testing.T) {
 	}
 }
 
+// TestOpenSSLKeyLimit: openssl follows when we replace the write key by ourselves, long before its limit.
+func TestOpenSSLKeyLimit(t *testing.T) {
+	_, address := openSSLServer(t, pki().files(t), "-rev")
+	client, err := NewClient(Config{TLS: clientTLS(), RecordsPerKey: 2})
+	must(err)
+	d := openSSLDial(t, client, address)
+	defer d.Close()
+	lines := bufio.NewScanner(struct{ io.Reader }{d})
+	secrets := map[[maxSecretLen]byte]bool{}
+	for i := range 8 {
+		if _, err := fmt.Fprintf(d, "abc%d\n", i); err != nil {
+			t.Fatal(err)
+		}
+		if !lines.Scan() || lines.Text() != fmt.Sprintf("%dcba", i) {
+			t.Fatalf("got %q, %v", lines.Text(), lines.Err())
+		}
+		secrets[d.tls.out.secret] = true
+	}
+	if len(secrets) < 4 {
+		t.Errorf("%d keys for 8 records, want 4 at least", len(secrets))
+	}
+}
+
 // TestOpenSSLReverse: a conversation with s_server -rev over several epochs in both directions.
 func TestOpenSSLReverse(t *testing.T) {
 	_, address := openSSLServer(t, pki().files(t), "-rev")
