@@ -11,13 +11,22 @@ func (l *loop) startClose(c *Conn, cause error) {
 		}
 		l.kill(c, cause)
 	case stateOpen:
-		c.state, c.cause = stateDraining, cause
-		c.phaseAt, c.readAt = 0, 0
-		l.dropInput(c)
-		c.readable = true // what the peer still sends is to be read and dropped, also while output waits
-		l.enqueue(c)
-		c.touch()
+		l.beginDrain(c, cause)
 	}
+}
+
+// beginDrain lets out what is written, and reads and drops what the peer still sends, also while output waits.
+func (l *loop) beginDrain(c *Conn, cause error) {
+	c.state, c.cause = stateDraining, cause
+	c.phaseAt, c.readAt, c.inWindow.from = 0, 0, 0
+	if t := l.r.cfg.DrainTimeout; t > 0 {
+		c.phaseAt = l.now + int64(t)
+		l.wheel.file(c, c.phaseAt)
+	}
+	l.dropInput(c)
+	c.readable = true
+	l.enqueue(c)
+	c.touch()
 }
 
 // goodbye queues the filter's last record and writes it if the kernel takes it.
@@ -94,6 +103,14 @@ func (l *loop) bury() {
 		c := l.dead[len(l.dead)-1]
 		l.dead = l.dead[:len(l.dead)-1]
 		l.wheel.remove(c)
+		l.dismiss(c)
+		l.unlink(c)
+		if c.refused {
+			l.refused--
+			c.cause = c.ext.refusal // however the refusal itself ended
+		} else if c.shaking {
+			l.count[counterHandshakeFailed]++
+		}
 		l.slots[c.slot] = nil
 		l.freeSlots = append(l.freeSlots, c.slot)
 		l.r.sys.close(int(c.fd))
@@ -125,7 +142,7 @@ func (l *loop) bury() {
 // earliest is the first deadline of c in nanoseconds; 0 if it has none.
 func (l *loop) earliest(c *Conn) int64 {
 	var at int64
-	for _, d := range [...]int64{c.phaseAt, c.readAt, c.stallAt, l.idleAt(c)} {
+	for _, d := range [...]int64{c.phaseAt, c.readAt, c.stallAt, c.inAt, c.outAt, c.inWindow.end(), c.outWindow.end(), l.idleAt(c), l.sleepAt(c)} {
 		if d != 0 && (at == 0 || d < at) {
 			at = d
 		}
@@ -141,30 +158,76 @@ func (l *loop) idleAt(c *Conn) int64 {
 	return c.lastIO + int64(l.r.cfg.IdleTimeout)
 }
 
+// sleepAt is when c's filter has been quiet for long enough to let memory go; 0 if that does not apply.
+func (l *loop) sleepAt(c *Conn) int64 {
+	if c.state != stateOpen || c.filter == nil || c.asleep {
+		return 0
+	}
+	return c.lastIO + int64(sleepAfter)
+}
+
+// wakeUp is called with the first byte after a sleep: the filter helps itself, the next sleep has to be filed.
+func (l *loop) wakeUp(c *Conn) {
+	c.asleep = false
+	if at := l.earliest(c); at != 0 {
+		l.wheel.file(c, at)
+	}
+}
+
 // expire looks at c's deadlines when its slot of the wheel comes.
 func (l *loop) expire(c *Conn) {
 	due := func(at int64) bool { return at != 0 && l.now >= at }
 	switch {
 	case c.state == stateClosed:
-	case due(c.phaseAt) && c.state == stateLingering:
-		l.kill(c, c.cause)
 	case due(c.phaseAt):
-		l.expired(c, ErrHandshakeTimeout)
-		l.startClose(c, ErrHandshakeTimeout)
+		l.phaseOver(c)
 	case due(c.stallAt):
-		l.expired(c, ErrWriteTimeout)
-		l.r.sys.reset(int(c.fd))
-		l.kill(c, ErrWriteTimeout)
+		l.cutOff(c, ErrWriteTimeout)
+	case l.slow(&c.outWindow):
+		l.cutOff(c, ErrMinWriteRate)
 	case due(c.readAt):
 		l.expired(c, ErrFrameTimeout)
 		l.sayGoodbye(c, ErrFrameTimeout)
+	case l.slow(&c.inWindow):
+		l.expired(c, ErrMinReadRate)
+		l.sayGoodbye(c, ErrMinReadRate)
 	case due(l.idleAt(c)):
 		l.expired(c, ErrIdleTimeout)
 		l.sayGoodbye(c, ErrIdleTimeout)
+	default:
+		l.release(c)
+		if due(l.sleepAt(c)) {
+			c.asleep = true
+			if s, ok := c.filter.(Sleeper); ok {
+				s.Sleep()
+			}
+		}
 	}
 	if at := l.earliest(c); at != 0 && c.state != stateClosed {
 		l.wheel.file(c, at)
 	}
+}
+
+// phaseOver ends the state whose deadline has come.
+func (l *loop) phaseOver(c *Conn) {
+	switch c.state {
+	case stateLingering:
+		l.kill(c, c.cause)
+	case stateDraining:
+		l.cutOff(c, ErrDrainTimeout)
+	case stateOpen:
+		l.graceOver(c)
+	default:
+		l.expired(c, ErrHandshakeTimeout)
+		l.startClose(c, ErrHandshakeTimeout)
+	}
+}
+
+// cutOff resets a connection whose peer does not take its output.
+func (l *loop) cutOff(c *Conn, cause error) {
+	l.expired(c, cause)
+	l.r.sys.reset(int(c.fd))
+	l.kill(c, cause)
 }
 
 func (l *loop) expired(c *Conn, cause error) {
@@ -172,6 +235,58 @@ func (l *loop) expired(c *Conn, cause error) {
 	if c.state == stateDraining {
 		c.cause = cause // it closes for another reason than it began to
 	}
+}
+
+// shutdownConn takes leave of one connection. One whose handshake is under way may complete it and is told then, within
+// the grace: its peer has a request to send, and no other connection to send it on.
+func (l *loop) shutdownConn(c *Conn) {
+	grace := l.r.cfg.ShutdownGrace
+	switch {
+	case c.state == stateOpen:
+		l.leave(c)
+	case c.state == stateHandshake && !c.dialled && grace >= 0:
+		if at := l.now + int64(grace); c.phaseAt == 0 || at < c.phaseAt {
+			c.phaseAt = at
+			l.wheel.file(c, at)
+		}
+	case c.state <= stateHandshake:
+		l.startClose(c, ErrShuttingDown)
+	}
+}
+
+// leave takes leave of an open connection because of a shutdown.
+func (l *loop) leave(c *Conn) {
+	p, ok := c.proto.(Leaver)
+	if !ok || c.leaving || l.r.cfg.ShutdownGrace < 0 {
+		l.sayGoodbye(c, ErrShuttingDown)
+		return
+	}
+	c.leaving = true
+	l.active = c
+	stay := p.OnShutdown()
+	l.active = nil
+	if !stay {
+		l.startClose(c, ErrShuttingDown)
+		return
+	}
+	if c.state == stateOpen {
+		c.phaseAt = l.now + int64(l.r.cfg.ShutdownGrace)
+		l.wheel.file(c, c.phaseAt)
+		c.touch()
+	}
+}
+
+// graceOver ends the time in which a connection that stays was read: from here on it is as if the peer had ended.
+func (l *loop) graceOver(c *Conn) {
+	c.phaseAt = 0
+	if c.end == endNone {
+		c.end = endClean
+	}
+	c.pending = false
+	l.begin(c)
+	l.work.end = l.work.start
+	l.finishInput(c)
+	l.finish(c)
 }
 
 // sayGoodbye lets the protocol write a last frame and then closes.

@@ -1,9 +1,12 @@
 package reactor
 
 import (
+	"errors"
 	"fmt"
 	"runtime"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Config holds the knobs of a Reactor. The zero value is valid and means the defaults. New validates it before anything
@@ -30,9 +33,30 @@ type Config struct {
 
 	// HandshakeTimeout bounds connect and handshake together; FrameTimeout a frame from its first byte to its last;
 	// IdleTimeout the time without any byte; WriteTimeout the time without progress while output waits; LingerTimeout the
-	// wait for the peer's end after our own. 0 is the default, a negative value turns the deadline off (a negative LingerTimeout:
-	// no wait at all); else 10 ms … 24 h.
-	HandshakeTimeout, FrameTimeout, IdleTimeout, WriteTimeout, LingerTimeout time.Duration
+	// wait for the peer's end after our own. DrainTimeout bounds the time from Conn.Close until the last byte is written,
+	// however steadily the peer reads; ShutdownGrace is for how long after the goodbye of a Shutdown a connection is still
+	// read and answered (see Leaver). 0 is the default, a negative value turns the deadline off (a negative LingerTimeout or
+	// ShutdownGrace: no wait at all); else 10 ms … 24 h.
+	HandshakeTimeout, FrameTimeout, IdleTimeout, WriteTimeout, LingerTimeout, DrainTimeout, ShutdownGrace time.Duration
+
+	// MinRate is the least rate in bytes per second at which an unfinished frame must arrive and waiting output must leave,
+	// over each window of 10 s. A slower connection is closed (read_timeout, slow_peer). 0: 128; negative: off; else up to 1 GiB.
+	MinRate int
+
+	// MaxConns is how many accepted connections may exist. Beyond, a peer is refused with over_capacity (see
+	// ListenConfig.Refuse). 0: nine tenths of the soft limit of descriptors; negative: no limit.
+	MaxConns int
+
+	// Limits per peer; a peer is an IPv4 address or the first 64 bits of an IPv6 address, and behind a load balancer the one
+	// that the PROXY header names. Peers on unix sockets have none. MaxConnsPerPeer is on connections (peer_limit),
+	// MaxHandshakesPerPeer on connections whose handshake is not complete, the half-open ones (peer_limit), PeerConnRate on new
+	// connections per second, with a second's worth at once (rate_limited). 0: no limit; else 1 … 1,000,000.
+	MaxConnsPerPeer, MaxHandshakesPerPeer, PeerConnRate int
+
+	// Token buckets in bytes per second on the socket's bytes, in and out, of one connection and of all connections accepted
+	// from one peer together. Above the rate a connection is not read, or its output waits; nothing is dropped. 0: no limit;
+	// else 1 KiB/s … 1 TiB/s.
+	ConnReadRate, ConnWriteRate, PeerReadRate, PeerWriteRate int
 
 	// SendBuffer and RecvBuffer are SO_SNDBUF and SO_RCVBUF in bytes. 0: 512 KiB (seed §3); -1: the kernel's autotuning;
 	// else 4 KiB … 64 MiB.
@@ -65,6 +89,12 @@ func (c Config) withDefaults() Config {
 	setDuration(&c.IdleTimeout, DefaultIdleTimeout)
 	setDuration(&c.WriteTimeout, DefaultWriteTimeout)
 	setDuration(&c.LingerTimeout, DefaultLingerTimeout)
+	setDuration(&c.DrainTimeout, DefaultDrainTimeout)
+	setDuration(&c.ShutdownGrace, DefaultShutdownGrace)
+	setInt(&c.MinRate, DefaultMinRate)
+	if c.MaxConns == 0 {
+		c.MaxConns = defaultMaxConns()
+	}
 	return c
 }
 
@@ -80,37 +110,79 @@ func setDuration(p *time.Duration, v time.Duration) {
 	}
 }
 
+// defaultMaxConns leaves a tenth of the descriptors to everything else.
+func defaultMaxConns() int {
+	var l unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &l) != nil || l.Cur > maxPeerLimit {
+		return maxPeerLimit
+	}
+	return max(1, int(l.Cur)*9/10)
+}
+
 // validate checks a Config whose defaults are filled in.
 func (c Config) validate() error {
+	return errors.Join(c.validateInts(), c.validateTimeouts())
+}
+
+// offValue says which value besides the range turns a limit off.
+type offValue int
+
+const (
+	offNone     offValue = iota // none does
+	offMinusOne                 // -1
+	offZero                     // 0
+	offNegative                 // any below 0
+)
+
+func (o offValue) matches(v int) bool {
+	return o == offMinusOne && v == -1 || o == offZero && v == 0 || o == offNegative && v < 0
+}
+
+func (o offValue) String() string {
+	return [...]string{"", ", -1 for the kernel's own", ", 0 for no limit", ", 0 for the default and negative for none"}[o]
+}
+
+func (c Config) validateInts() error {
 	for _, f := range []struct {
 		name     string
 		v        int
 		min, max int
-		auto     bool // -1 is allowed
+		off      offValue
 	}{
-		{"Loops", c.Loops, 1, maxLoops, false},
-		{"ReadBuffer", c.ReadBuffer, minReadBuffer, maxReadBuffer, false},
-		{"WriteCoalesce", c.WriteCoalesce, minCoalesce, maxCoalesce, false},
-		{"LowWater", c.LowWater, 1, c.HighWater, false},
-		{"HighWater", c.HighWater, 1, c.HardCap - 1, false},
-		{"HardCap", c.HardCap, 2, maxMark, false},
-		{"HandshakeWorkers", c.HandshakeWorkers, 1, maxWorkers, false},
-		{"SendBuffer", c.SendBuffer, minSockBuffer, maxSockBuffer, true},
-		{"RecvBuffer", c.RecvBuffer, minSockBuffer, maxSockBuffer, true},
+		{"Loops", c.Loops, 1, maxLoops, offNone},
+		{"ReadBuffer", c.ReadBuffer, minReadBuffer, maxReadBuffer, offNone},
+		{"WriteCoalesce", c.WriteCoalesce, minCoalesce, maxCoalesce, offNone},
+		{"LowWater", c.LowWater, 1, c.HighWater, offNone},
+		{"HighWater", c.HighWater, 1, c.HardCap - 1, offNone},
+		{"HardCap", c.HardCap, 2, maxMark, offNone},
+		{"HandshakeWorkers", c.HandshakeWorkers, 1, maxWorkers, offNone},
+		{"SendBuffer", c.SendBuffer, minSockBuffer, maxSockBuffer, offMinusOne},
+		{"RecvBuffer", c.RecvBuffer, minSockBuffer, maxSockBuffer, offMinusOne},
+		{"MinRate", c.MinRate, 1, maxMinRate, offNegative},
+		{"MaxConns", c.MaxConns, 1, maxPeerLimit, offNegative},
+		{"MaxConnsPerPeer", c.MaxConnsPerPeer, 1, maxPeerLimit, offZero},
+		{"MaxHandshakesPerPeer", c.MaxHandshakesPerPeer, 1, maxPeerLimit, offZero},
+		{"PeerConnRate", c.PeerConnRate, 1, maxPeerLimit, offZero},
+		{"ConnReadRate", c.ConnReadRate, minRate, maxRate, offZero},
+		{"ConnWriteRate", c.ConnWriteRate, minRate, maxRate, offZero},
+		{"PeerReadRate", c.PeerReadRate, minRate, maxRate, offZero},
+		{"PeerWriteRate", c.PeerWriteRate, minRate, maxRate, offZero},
 	} {
-		if f.auto && f.v == -1 {
-			continue
-		}
-		if f.v < f.min || f.v > f.max {
-			return fmt.Errorf("reactor: %s is %d, allowed are %d to %d", f.name, f.v, f.min, f.max)
+		if !f.off.matches(f.v) && (f.v < f.min || f.v > f.max) {
+			return fmt.Errorf("reactor: %s is %d, allowed are %d to %d%s", f.name, f.v, f.min, f.max, f.off)
 		}
 	}
+	return nil
+}
+
+func (c Config) validateTimeouts() error {
 	for _, f := range []struct {
 		name string
 		v    time.Duration
 	}{
 		{"HandshakeTimeout", c.HandshakeTimeout}, {"FrameTimeout", c.FrameTimeout}, {"IdleTimeout", c.IdleTimeout},
-		{"WriteTimeout", c.WriteTimeout}, {"LingerTimeout", c.LingerTimeout},
+		{"WriteTimeout", c.WriteTimeout}, {"LingerTimeout", c.LingerTimeout}, {"DrainTimeout", c.DrainTimeout},
+		{"ShutdownGrace", c.ShutdownGrace},
 	} {
 		if f.v >= 0 && (f.v < minTimeout || f.v > maxTimeout) {
 			return fmt.Errorf("reactor: %s is %v, allowed are %v to %v, 0 for the default and negative for none", f.name, f.v, minTimeout, maxTimeout)

@@ -40,6 +40,18 @@ const (
 	endTold
 )
 
+// pauseBits says who does not want a connection to be read.
+type pauseBits uint8
+
+const (
+	// pauseUser: the protocol, by PauseRead.
+	pauseUser pauseBits = 1 << iota
+	// pauseRate: a token bucket is empty.
+	pauseRate
+	// pausePipe: the partner's output is above its high-water mark.
+	pausePipe
+)
+
 // Conn is one connection. Make them with Reactor.Listen and Reactor.Dial. It implements framer.Transport.
 type Conn struct {
 	loop   *loop
@@ -57,7 +69,6 @@ type Conn struct {
 	blocked  bool // the kernel takes no more output until EPOLLOUT
 	over     bool // output above the high mark after a flush: not read
 	starved  bool // Writable has returned false since the last OnDrained
-	paused   bool // by the protocol
 	pending  bool // complete input waits for delivery
 	dirty    bool // on the loop's flush list
 	queued   bool // on the loop's ready list
@@ -65,6 +76,12 @@ type Conn struct {
 	pinned   bool // someone outside the loop may hold a reference to in, or to input that is queued in out
 	dialled  bool
 	finished bool // the filter's goodbye is written or queued
+	admitted bool // counted in the limits
+	refused  bool // over a limit: it is told so and closed, and never gets a protocol
+	shaking  bool // its handshake has begun and is not complete
+	leaving  bool // the goodbye of a shutdown is said, and phaseAt ends the grace
+	asleep   bool // the filter's memory has been let go
+	paused   pauseBits
 
 	need           int       // bytes from inStart that make another OnData worth while
 	unit           int       // size of the last large frame that did not arrive in one piece
@@ -80,8 +97,12 @@ type Conn struct {
 	// Deadlines in nanoseconds of the loop's clock; 0: none.
 	phaseAt, readAt, stallAt int64
 	lastIO                   int64
-	wtick                    int64 // the wheel slot's tick; -1: not filed
+	inAt, outAt              int64  // when a wait for tokens ends; 0: no wait
+	inWindow, outWindow      window // the rate of an unfinished frame, and of waiting output
+	wtick                    int64  // the wheel slot's tick; -1: not filed
 	wnext, wprev             *Conn
+
+	ext *extra // nil on a connection without limits of its own
 
 	cause  error // of the close
 	endErr error
@@ -94,6 +115,7 @@ type Conn struct {
 type connOptions struct {
 	protocol func(*Conn) Protocol
 	filter   func() Filter
+	refuse   func(*Conn, error)
 	onError  func(remote net.Addr, err error)
 	addr     net.Addr // a listener's own address
 	peer     net.Addr // for sockets without an IP address
@@ -195,12 +217,12 @@ func (c *Conn) Writable() bool {
 func (c *Conn) Queued() int { return c.out.bytes + c.wireEnd - c.wireOff }
 
 // PauseRead stops the delivery of input, and so, in time, the peer. Loop only.
-func (c *Conn) PauseRead() { c.paused = true }
+func (c *Conn) PauseRead() { c.paused |= pauseUser }
 
 // ResumeRead undoes PauseRead; input that waits is delivered in one of the next turns. Loop only.
 func (c *Conn) ResumeRead() {
-	if c.paused {
-		c.paused = false
+	if c.paused&pauseUser != 0 {
+		c.paused &^= pauseUser
 		c.loop.enqueue(c)
 	}
 }

@@ -203,7 +203,7 @@ func TestConfigIsValidated(t *testing.T) {
 		{Config{ReadBuffer: 100}, "reactor: ReadBuffer is 100, allowed are 16384 to 1048576"},
 		{Config{LowWater: 10, HighWater: 5}, "reactor: LowWater is 10, allowed are 1 to 5"},
 		{Config{HighWater: 10, HardCap: 10}, "reactor: HighWater is 10, allowed are 1 to 9"},
-		{Config{SendBuffer: -2}, "reactor: SendBuffer is -2, allowed are 4096 to 67108864"},
+		{Config{SendBuffer: -2}, "reactor: SendBuffer is -2, allowed are 4096 to 67108864, -1 for the kernel's own"},
 		{Config{IdleTimeout: time.Millisecond}, "reactor: IdleTimeout is 1ms, allowed are 10ms to 24h0m0s, 0 for the default and negative for none"},
 		{Config{PoolBytes: -1}, "reactor: PoolBytes: pool: CacheBytes is -1, allowed are 0 (default 33554432) and 1 to 1099511627776"},
 	} {

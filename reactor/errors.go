@@ -15,6 +15,9 @@ const (
 	ReasonIdleTimeout      = "idle_timeout"
 	ReasonSlowPeer         = "slow_peer"
 	ReasonShuttingDown     = "shutting_down"
+	ReasonOverCapacity     = "over_capacity"
+	ReasonPeerLimit        = "peer_limit"
+	ReasonRateLimited      = "rate_limited"
 	ReasonIO               = "io"
 )
 
@@ -46,6 +49,13 @@ var (
 	ErrWriteTimeout     error = &Error{Why: ReasonWriteTimeout, Msg: "peer took no output in time"}
 	ErrIdleTimeout      error = &Error{Why: ReasonIdleTimeout, Msg: "connection idle"}
 	ErrSlowPeer         error = &Error{Why: ReasonSlowPeer, Msg: "queued output above the hard cap"}
+	ErrMinReadRate      error = &Error{Why: ReasonReadTimeout, Msg: "frame arrives below the minimum rate"}
+	ErrMinWriteRate     error = &Error{Why: ReasonSlowPeer, Msg: "peer takes output below the minimum rate"}
+	ErrDrainTimeout     error = &Error{Why: ReasonWriteTimeout, Msg: "output not written in time after Close"}
+	ErrOverCapacity     error = &Error{Why: ReasonOverCapacity, Msg: "too many connections"}
+	ErrPeerLimit        error = &Error{Why: ReasonPeerLimit, Msg: "too many connections from this peer"}
+	ErrPeerHandshakes   error = &Error{Why: ReasonPeerLimit, Msg: "too many unfinished handshakes from this peer"}
+	ErrPeerRate         error = &Error{Why: ReasonRateLimited, Msg: "too many new connections per second from this peer"}
 	ErrShuttingDown     error = &Error{Why: ReasonShuttingDown, Msg: "shutting down"}
 	ErrClosed           error = &Error{Why: ReasonIO, Msg: "connection closed"}
 	ErrQueueFull        error = &Error{Why: ReasonIO, Msg: "task queue full"}

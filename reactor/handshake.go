@@ -9,6 +9,10 @@ func (l *loop) startHandshake(c *Conn) {
 		return
 	}
 	c.state = stateHandshake
+	c.shaking = true
+	if b, ok := c.filter.(Binder); ok {
+		b.Bind(c)
+	}
 	if c.dialled {
 		l.begin(c)
 		l.process(c, nil) // a client speaks first
@@ -70,7 +74,6 @@ func (l *loop) shakeOutput(c *Conn) {
 
 // handshakeFailed ends a connection before it was open; the engine's alert has been sent.
 func (l *loop) handshakeFailed(c *Conn, err error) {
-	l.count[counterHandshakeFailed]++
 	if c.state == stateClosed {
 		return
 	}
@@ -79,22 +82,22 @@ func (l *loop) handshakeFailed(c *Conn, err error) {
 		return
 	}
 	c.finished = true
-	c.state, c.cause = stateDraining, err // lets the alert out, and does not reset what the peer has not read
-	c.phaseAt = 0
-	l.dropInput(c)
 	l.drop(&c.out, c.out.bytes)
-	c.readable = true
-	l.enqueue(c)
-	c.touch()
+	l.beginDrain(c, err) // lets the alert out, and does not reset what the peer has not read
 }
 
 // opened makes the protocol of an accepted connection and lets bytes flow.
 func (l *loop) opened(c *Conn) {
-	c.state = stateOpen
-	c.phaseAt = 0
+	c.phaseAt, c.shaking = 0, false
 	c.lastIO = l.now
+	if c.refused {
+		l.openRefused(c)
+		return
+	}
+	c.state = stateOpen
+	l.unhalve(c)
 	l.count[counterOpened]++
-	if at := l.idleAt(c); at != 0 {
+	if at := l.earliest(c); at != 0 {
 		l.wheel.file(c, at)
 	}
 	l.active = c
@@ -103,6 +106,9 @@ func (l *loop) opened(c *Conn) {
 	}
 	c.proto.OnOpen()
 	l.active = nil
+	if l.stopping && c.state == stateOpen {
+		l.leave(c)
+	}
 	if c.out.bytes > 0 {
 		c.touch() // written before or in OnOpen
 	}
@@ -123,6 +129,7 @@ func (l *loop) startDial(c *Conn, sa unix.Sockaddr) {
 		return
 	}
 	c.state = stateConnecting
+	l.limitRates(c)
 	if t := l.r.cfg.HandshakeTimeout; t > 0 {
 		c.phaseAt = l.now + int64(t)
 		l.wheel.file(c, c.phaseAt)
@@ -148,6 +155,10 @@ func (l *loop) adopt(fd int, lis *Listener, sa unix.Sockaddr) {
 	if t := l.r.cfg.HandshakeTimeout; t > 0 && c.filter != nil {
 		c.phaseAt = l.now + int64(t)
 		l.wheel.file(c, c.phaseAt)
+	}
+	if err := l.admit(c); err != nil {
+		l.refuse(c, err)
+		return
 	}
 	l.startHandshake(c)
 }

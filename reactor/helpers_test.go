@@ -78,6 +78,9 @@ func start(t testing.TB, cfg Config) *Reactor {
 	if cfg.LingerTimeout == 0 {
 		cfg.LingerTimeout = 500 * time.Millisecond
 	}
+	if cfg.ShutdownGrace == 0 {
+		cfg.ShutdownGrace = 500 * time.Millisecond
+	}
 	r, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)

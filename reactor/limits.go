@@ -30,6 +30,13 @@ const (
 	DefaultWriteTimeout = 30 * time.Second
 	// DefaultLingerTimeout bounds the wait for the peer's end of stream after we have closed ours.
 	DefaultLingerTimeout = 5 * time.Second
+	// DefaultDrainTimeout bounds a close's last writes: the hard cap's 4 MiB leave in time above 280 kbit/s.
+	DefaultDrainTimeout = 2 * time.Minute
+	// DefaultShutdownGrace covers a round trip over the slowest path (Tor, 1.5 s) and the peer's reaction to the goodbye.
+	DefaultShutdownGrace = 5 * time.Second
+	// DefaultMinRate is in bytes per second: a slow modem has ten times as much, an attacker who wants to hold 10,000
+	// connections with frames that never end pays 1.3 MB/s.
+	DefaultMinRate = 128
 )
 
 // Ranges that Config.validate accepts.
@@ -45,6 +52,10 @@ const (
 	maxWorkers    = 1024
 	minTimeout    = 10 * time.Millisecond // below the wheel's tick a deadline means nothing
 	maxTimeout    = 24 * time.Hour
+	minRate       = 1 << 10 // below, a single TLS record would take more than 16 s
+	maxRate       = 1 << 40
+	maxMinRate    = 1 << 30
+	maxPeerLimit  = 1_000_000 // connections; the kernel's own default limit of descriptors per process is of this order
 )
 
 // Fixed limits.
@@ -67,8 +78,29 @@ const (
 	eventsPerWait = 256
 	// acceptsPerTurn keeps an accept storm from starving established connections.
 	acceptsPerTurn = 16
-	// tasksPerTurn is the length of a task batch up to which its memory is kept for the next.
+	// tasksPerTurn is how many posted functions run before the sockets are looked at again, and the length of a task batch up
+	// to which its memory is kept for the next.
 	tasksPerTurn = 1024
+	// minRateWindow is over which MinRate is taken: a pause of a few seconds on a bad link is no attack.
+	minRateWindow = 10 * time.Second
+	// bucketPart: a token bucket holds 1/20 s of its rate, so that the rate is kept within a few per cent over seconds, and a
+	// wake-up that the wheel's tick delays loses nothing.
+	bucketPart = 20
+	// minBucket is the smallest bucket: fewer bytes per system call are not worth it.
+	minBucket = 512
+	// sleepAfter is the quiet time after which a filter lets go of what it can rebuild.
+	sleepAfter = 5 * time.Second
+	// retryAfterNobufs is the pause after the kernel had no memory for a write: no event tells when it has.
+	retryAfterNobufs = 50 * time.Millisecond
+	// maxRefusals is how many connections of a loop beyond the limits may complete a handshake only to be told so in a frame;
+	// those after them get an alert instead, which costs nothing.
+	maxRefusals = 64
+	// maxRefused is how many refused connections a loop keeps at once, waiting for their peers to read the refusal. Beyond it
+	// they are reset.
+	maxRefused = 1024
+	// maxPeers bounds the table of peers. Peers with connections are bounded by MaxConns; the others are kept only while
+	// their connection rate is being counted.
+	maxPeers = 1 << 16
 	// maxTasks bounds a loop's task queue: a producer that outruns the loop gets ErrQueueFull instead of memory.
 	maxTasks = 1 << 17
 	// maxIovecs per writev: 64 KiB in 64 pieces are 1 KiB each; smaller pieces are copied into chunks anyway.

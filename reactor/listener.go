@@ -16,6 +16,10 @@ type ListenConfig struct {
 	Protocol func(*Conn) Protocol
 	// Filter makes the filter of a connection; nil: plain. Called on the connection's loop.
 	Filter func() Filter
+	// Refuse is told of a connection over a limit, once bytes can flow, to write what tells the peer (framer.Endpoint.Refuse
+	// does); the connection closes then. cause carries the reason. nil: it closes without a word of the protocol's. It never
+	// gets a Protocol. Called on the connection's loop.
+	Refuse func(c *Conn, cause error)
 	// OnError is told of connections that ended before they were open. Optional. Called on the connection's loop.
 	OnError func(remote net.Addr, err error)
 }
@@ -47,7 +51,7 @@ func (r *Reactor) Listen(network, addr string, lc ListenConfig) (*Listener, erro
 	if lc.Protocol == nil {
 		return nil, errors.New("reactor: ListenConfig.Protocol is nil, a function is required")
 	}
-	lis := &Listener{r: r, opts: connOptions{protocol: lc.Protocol, filter: lc.Filter, onError: lc.OnError}}
+	lis := &Listener{r: r, opts: connOptions{protocol: lc.Protocol, filter: lc.Filter, refuse: lc.Refuse, onError: lc.OnError}}
 	sa, family, err := resolve(network, addr)
 	if err != nil {
 		return nil, err

@@ -49,6 +49,7 @@ type loop struct {
 	ready     connList // to be read without an event
 	dirty     connList // to be flushed
 	dead      []*Conn  // to be buried
+	refused   int      // connections that are being refused
 	wheel     wheel
 	nextDecay int64
 	listeners []*acceptor
@@ -80,7 +81,9 @@ func (l *loop) run() {
 		n := l.wait(worked)
 		l.now = l.r.sys.now()
 		l.evNext, l.evCount = 0, n
-		l.tasks, l.tkNext = l.queue.take(), 0
+		if l.tasks == nil {
+			l.tasks, l.tkNext = l.queue.take(), 0
+		}
 		worked = n > 0 || len(l.tasks) > 0 || l.busy()
 		for !l.turn() {
 		}
@@ -102,12 +105,12 @@ func (l *loop) turn() (ok bool) {
 		l.evNext++
 		l.dispatch(ev)
 	}
-	for l.tkNext < len(l.tasks) {
+	for n := 0; l.tkNext < len(l.tasks) && n < tasksPerTurn; n++ {
 		t := &l.tasks[l.tkNext]
 		l.tkNext++
 		l.perform(t)
 	}
-	if l.tasks != nil {
+	if l.tasks != nil && l.tkNext == len(l.tasks) {
 		l.queue.recycle(l.tasks)
 		l.tasks, l.tkNext = nil, 0
 	}
@@ -142,7 +145,7 @@ func (l *loop) recovered(v any) {
 }
 
 // busy says whether work waits that needs no event.
-func (l *loop) busy() bool { return len(l.ready.next) > 0 || len(l.dirty.next) > 0 }
+func (l *loop) busy() bool { return len(l.ready.next) > 0 || len(l.dirty.next) > 0 || l.tasks != nil }
 
 // wait returns the number of events. After a turn with work it looks without waiting first, and lets other goroutines run
 // before it blocks: blocking at once costs more per frame and per wake-up (10–12 % of the server's CPU time per 4 KiB echo).
@@ -258,6 +261,10 @@ func (l *loop) perform(t *task) {
 				c.Abort(ErrShuttingDown)
 			}
 		}
+	case taskLink:
+		l.link(t.c, t.peer)
+	case taskPipe:
+		l.setPiped(t.c, t.peer, t.word)
 	case taskListen:
 		l.addListener(t.lis)
 	case taskClose:
@@ -279,16 +286,6 @@ func (l *loop) call(fn func()) {
 		}
 	}()
 	fn()
-}
-
-// shutdownConn takes leave of one connection.
-func (l *loop) shutdownConn(c *Conn) {
-	switch c.state {
-	case stateOpen:
-		l.sayGoodbye(c, ErrShuttingDown)
-	case stateConnecting, stateHandshake:
-		l.startClose(c, ErrShuttingDown)
-	}
 }
 
 // connList collects connections for later in this turn or for the next one.

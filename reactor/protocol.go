@@ -1,5 +1,7 @@
 package reactor
 
+import "net"
+
 // Protocol gives the plaintext of one connection its meaning. All methods are called on the connection's loop and must
 // not block; a method may call any method of the Conn.
 type Protocol interface {
@@ -65,3 +67,26 @@ type Filter interface {
 	// Release ends a parked engine and drops keys. Idempotent.
 	Release()
 }
+
+// Leaver is implemented by protocols that want to answer what is still under way when Shutdown begins. OnShutdown says
+// goodbye. With stay the connection is read and answered on until the peer ends its stream, the protocol calls Close, or
+// Config.ShutdownGrace is over; the protocol then sees OnEOF as if the peer had ended, and may keep the connection for
+// replies until Shutdown's context ends. Without stay, and for other protocols, it is OnGoodbye and the end of reading at
+// once. Loop only.
+type Leaver interface{ OnShutdown() (stay bool) }
+
+// Binder is implemented by filters that want to know the connection's addresses. Bind is called once, before Handshake.
+type Binder interface {
+	Bind(c interface {
+		LocalAddr() net.Addr
+		RemoteAddr() net.Addr
+	})
+}
+
+// Refuser is implemented by filters that can tell a peer that it is refused without a handshake. Refuse appends the bytes
+// that say so; nothing but Release is called afterwards. It is called before Handshake. Loop only.
+type Refuser interface{ Refuse(dst []byte) []byte }
+
+// Sleeper is implemented by filters that hold memory which can be rebuilt. Sleep is called when no byte has moved for some
+// seconds. Loop only.
+type Sleeper interface{ Sleep() }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -20,6 +21,9 @@ type Reactor struct {
 	loops   []*loop
 	workers *workers
 	onPanic func(v any)
+
+	peers    *peers       // nil without limits per peer
+	admitted atomic.Int64 // accepted connections that count for MaxConns
 
 	mu        sync.Mutex
 	listeners []*Listener
@@ -49,6 +53,7 @@ func makeReactor(cfg Config, sys kernel) (*Reactor, error) {
 	if err := r.cfg.validate(); err != nil {
 		return nil, err
 	}
+	r.peers = newPeers(&r.cfg)
 	r.workers = newWorkers(r.cfg.HandshakeWorkers)
 	for i := range r.cfg.Loops {
 		l, err := r.newLoop(i)

@@ -21,7 +21,7 @@ func (c *Conn) canRead() bool {
 	case stateHandshake:
 		return !c.stepping && c.end == endNone
 	case stateOpen:
-		return !c.paused && !c.over && c.end == endNone
+		return c.paused == 0 && !c.over && c.end == endNone
 	case stateDraining, stateLingering:
 		return true
 	}
@@ -111,7 +111,7 @@ func (l *loop) finish(c *Conn) {
 	*w = workBuffer{}
 	l.cur = nil
 	l.armRead(c)
-	if c.pending && !c.paused && !c.over || c.readable && c.canRead() {
+	if c.pending && c.paused == 0 && !c.over || c.readable && c.canRead() {
 		l.enqueue(c)
 	}
 }
@@ -159,6 +159,7 @@ func (l *loop) pull(c *Conn) int {
 	} else {
 		p = l.cipher[c.cipherLen:]
 	}
+	p = c.readSize(p)
 	n, errno := l.r.sys.read(int(c.fd), p)
 	l.count[counterReads]++
 	switch {
@@ -176,6 +177,10 @@ func (l *loop) pull(c *Conn) int {
 	}
 	l.count[counterBytesIn] += uint64(n)
 	c.lastIO = l.now
+	c.inWindow.bytes += n
+	if c.asleep {
+		l.wakeUp(c)
+	}
 	if n < len(p) && !c.hangup {
 		c.readable = false
 	}
@@ -184,6 +189,9 @@ func (l *loop) pull(c *Conn) int {
 		l.deliver(c)
 	} else {
 		l.process(c, l.takeCipher(c, n))
+	}
+	if c.ext != nil {
+		l.chargeRead(c, n)
 	}
 	return n
 }
@@ -254,7 +262,7 @@ func (l *loop) process(c *Conn, src []byte) {
 	if len(src) > 0 && c.state <= stateOpen && c.end == endNone {
 		c.cipher = l.pool.Get(len(src))
 		c.cipherLen = copy(c.cipher.B, src)
-		if c.state == stateOpen && (c.paused || c.over) {
+		if c.state == stateOpen && (c.paused != 0 || c.over) {
 			c.pending = true // whole records may be among it: no event will tell
 		}
 	}
@@ -293,9 +301,9 @@ func (l *loop) deliver(c *Conn) bool {
 	for c.state == stateOpen {
 		have := w.end - w.start
 		if have == 0 || have < c.need {
-			return !c.paused && !c.over
+			return c.paused == 0 && !c.over
 		}
-		if c.paused || c.over {
+		if c.paused != 0 || c.over {
 			c.pending = true
 			return false
 		}
@@ -314,7 +322,7 @@ func (l *loop) deliver(c *Conn) bool {
 			l.startClose(c, err)
 			return false
 		}
-		stopped := c.paused
+		stopped := c.paused != 0
 		if c.Queued() > l.r.cfg.HighWater {
 			stopped = true
 			l.flush(c)
@@ -331,17 +339,19 @@ func (l *loop) deliver(c *Conn) bool {
 // waits because the protocol or the output made it wait has no deadline.
 func (l *loop) armRead(c *Conn) {
 	if c.state != stateOpen {
-		c.readAt = 0
+		c.readAt, c.inWindow.from = 0, 0
 		return
 	}
-	partial := (c.in != nil || c.cipherLen > 0) && !c.pending && !c.paused && !c.over
+	partial := (c.in != nil || c.cipherLen > 0) && !c.pending && c.paused == 0 && !c.over
 	switch {
 	case !partial:
-		c.readAt = 0
+		c.readAt, c.inWindow.from = 0, 0
+		return
 	case c.readAt == 0 && l.r.cfg.FrameTimeout > 0:
 		c.readAt = l.now + int64(l.r.cfg.FrameTimeout)
 		l.wheel.file(c, c.readAt)
 	}
+	l.measure(c, &c.inWindow)
 }
 
 // inputEnded notes the socket's end of stream.

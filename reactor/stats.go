@@ -12,7 +12,7 @@ const (
 	counterHandshakes                     // handshakes completed
 	counterHandshakeFailed                // handshakes failed
 	counterAcceptErrors                   // failed accepts
-	counterRefused                        // connections closed at once for want of descriptors
+	counterRefused                        // connections refused: over a limit, or no descriptor left
 	counterReads                          // read system calls
 	counterWrites                         // write and writev system calls
 	counterBytesIn                        // bytes read from sockets
@@ -62,7 +62,7 @@ type Stats struct {
 	Conns                                 int64 // connections that exist
 	Accepted, Opened, Closed              uint64
 	Handshakes, HandshakesFailed          uint64
-	AcceptErrors, Refused                 uint64 // failed accepts; connections closed at once for want of descriptors
+	AcceptErrors, Refused                 uint64 // failed accepts; connections refused: over a limit (ClosedBy has the reason), or no descriptor left
 	Reads, Writes                         uint64 // system calls
 	BytesIn, BytesOut                     uint64 // on sockets
 	Wakes, StaleEvents, Expired, Panics   uint64

@@ -17,6 +17,8 @@ const (
 	taskStep                   // a handshake step of c has ended
 	taskDrain                  // say goodbye to every connection and drain
 	taskAbort                  // abort every connection
+	taskLink                   // make peer the partner of c (Pipe)
+	taskPipe                   // c is told word by its partner peer
 	taskListen                 // accept from a listener
 	taskClose                  // close a listener
 )
@@ -28,6 +30,8 @@ type task struct {
 	fd   int
 	fn   func()
 	c    *Conn
+	peer *Conn // taskLink, taskPipe
+	word pipeWord
 	lis  *Listener
 	sa   unix.Sockaddr
 	err  error

@@ -73,7 +73,10 @@ func (w *workers) look(ended uint64) {
 // run makes steps until the queue is empty. ended is w.ended when c was taken.
 func (w *workers) run(c *Conn, ended uint64) {
 	for c != nil {
-		done, err := step(c.filter)
+		done, err := false, ErrClosed
+		if !c.gone.Load() { // its deadline may have passed while it waited for a worker
+			done, err = step(c.filter)
+		}
 		if c.loop.push(task{kind: taskStep, c: c, done: done, err: err}) != nil {
 			c.filter.Release() // the loop has stopped: nobody else will
 		}

@@ -12,12 +12,15 @@ func (l *loop) flush(c *Conn) {
 	if c.state == stateClosed || c.state <= stateHandshake && c.wire == nil {
 		return
 	}
-	if !c.blocked && c.Queued() > 0 {
+	if !c.blocked && c.outAt == 0 && c.Queued() > 0 {
 		if c.filter == nil {
 			l.flushPlain(c)
 		} else {
 			l.flushSealed(c)
 		}
+	}
+	if c.outWindow.from != 0 && c.Queued() == 0 {
+		c.outWindow.from = 0
 	}
 	switch {
 	case c.state == stateDraining && c.Queued() == 0:
@@ -30,8 +33,11 @@ func (l *loop) flush(c *Conn) {
 // marks pauses or resumes reading by the queue's length, and tells a protocol that waits.
 func (l *loop) marks(c *Conn) {
 	n := c.Queued()
-	if n > l.r.cfg.HighWater {
+	if n > l.r.cfg.HighWater && !c.over {
 		c.over = true
+		if c.ext != nil && c.ext.pipe != nil {
+			l.tellPipe(c, pipePause)
+		}
 	}
 	if n > l.r.cfg.LowWater || !(c.over || c.starved) {
 		return
@@ -39,6 +45,9 @@ func (l *loop) marks(c *Conn) {
 	if c.over {
 		c.over = false
 		l.enqueue(c)
+		if c.ext != nil && c.ext.pipe != nil {
+			l.tellPipe(c, pipeResume)
+		}
 	}
 	if c.starved {
 		c.starved = false
@@ -53,12 +62,17 @@ func (l *loop) marks(c *Conn) {
 
 // flushPlain writes the queue as it is.
 func (l *loop) flushPlain(c *Conn) {
-	for c.out.bytes > 0 {
+	for c.out.bytes > 0 && c.outAt == 0 {
 		var n int
 		var errno unix.Errno
 		want := c.out.bytes
-		if s := c.out.head; s.next == nil {
-			n, errno = l.r.sys.write(int(c.fd), s.buf.B[s.off:s.end])
+		if s := c.out.head; s.next == nil || c.outBurst() > 0 {
+			end := s.end
+			if b := c.outBurst(); b > 0 {
+				end = min(end, s.off+b)
+			}
+			want = end - s.off
+			n, errno = l.r.sys.write(int(c.fd), s.buf.B[s.off:end])
 		} else {
 			iov := l.iov[:0]
 			want = 0
@@ -89,8 +103,13 @@ func (l *loop) wrote(c *Conn, n, want int, errno unix.Errno) bool {
 	case unix.EINTR:
 		l.flushLater(c) // no event will tell
 		return false
-	case unix.EAGAIN, unix.ENOBUFS, unix.ENOMEM:
+	case unix.EAGAIN:
 		l.block(c)
+		l.unpin(&c.out)
+		return false
+	case unix.ENOBUFS, unix.ENOMEM: // the socket has room, so no event will tell
+		l.stalled(c)
+		l.holdWrites(c, l.now+int64(retryAfterNobufs))
 		l.unpin(&c.out)
 		return false
 	default:
@@ -100,6 +119,13 @@ func (l *loop) wrote(c *Conn, n, want int, errno unix.Errno) bool {
 	l.count[counterBytesOut] += uint64(n)
 	if n > 0 {
 		c.lastIO, c.stallAt = l.now, 0
+		c.outWindow.bytes += n
+		if c.asleep {
+			l.wakeUp(c)
+		}
+		if c.ext != nil {
+			l.chargeWrite(c, n)
+		}
 	}
 	if n < want {
 		l.block(c) // edge-triggered: EPOLLOUT follows
@@ -110,6 +136,12 @@ func (l *loop) wrote(c *Conn, n, want int, errno unix.Errno) bool {
 // block waits for EPOLLOUT, for no longer than the write deadline.
 func (l *loop) block(c *Conn) {
 	c.blocked = true
+	l.stalled(c)
+}
+
+// stalled starts the deadlines of waiting output, unless they run.
+func (l *loop) stalled(c *Conn) {
+	l.measure(c, &c.outWindow)
 	if c.stallAt == 0 && l.r.cfg.WriteTimeout > 0 {
 		c.stallAt = l.now + int64(l.r.cfg.WriteTimeout)
 		l.wheel.file(c, c.stallAt)
@@ -122,7 +154,7 @@ func (l *loop) flushSealed(c *Conn) {
 		if c.wire != nil && !l.flushWire(c) {
 			return
 		}
-		if c.out.bytes == 0 || c.state <= stateHandshake || c.finished {
+		if c.out.bytes == 0 || c.state <= stateHandshake || c.finished || c.outAt != 0 {
 			return
 		}
 		var err error
@@ -155,7 +187,7 @@ func (l *loop) flushWire(c *Conn) bool {
 // send writes sealed bytes, and keeps what the kernel does not take. It returns whether the kernel may take more. p is
 // not used afterwards.
 func (l *loop) send(c *Conn, p []byte) bool {
-	if c.wire == nil && !c.blocked && len(p) > 0 {
+	if c.wire == nil && !c.blocked && c.outAt == 0 && len(p) > 0 {
 		n, errno := l.r.sys.write(int(c.fd), p)
 		if l.wrote(c, n, len(p), errno) {
 			p = p[n:]
@@ -167,7 +199,7 @@ func (l *loop) send(c *Conn, p []byte) bool {
 	if len(p) > 0 {
 		l.keepWire(c, p)
 	}
-	return !c.blocked
+	return !c.blocked && c.outAt == 0
 }
 
 // keepWire appends p to the sealed bytes that wait.
@@ -187,7 +219,7 @@ func (l *loop) keepWire(c *Conn, p []byte) {
 // seal appends records for about one flush of c's queue to dst. Full records are sealed from where the bytes are; only
 // one that would have to straddle segments is gathered first, so that small frames share records.
 func (l *loop) seal(c *Conn, dst []byte) ([]byte, error) {
-	limit := l.r.cfg.WriteCoalesce
+	limit := l.writeSize(c)
 	q := &c.out
 	var err error
 	for err == nil && q.bytes > 0 && len(dst) < limit {
@@ -195,6 +227,9 @@ func (l *loop) seal(c *Conn, dst []byte) ([]byte, error) {
 		n := s.end - s.off
 		if s.next != nil {
 			n -= n % recordMax
+		}
+		if limit < recordMax {
+			n = min(s.end-s.off, limit) // a narrow token bucket
 		}
 		if n == 0 {
 			dst, err = c.filter.Seal(dst, l.gather(q, l.gathered[:recordMax]), true)

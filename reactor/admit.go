@@ -1,0 +1,89 @@
+package reactor
+
+// admit decides, when an accepted connection's peer is known, whether it may go on, and counts it. Any of the limits'
+// errors means that it is to be refused.
+func (l *loop) admit(c *Conn) error {
+	r := l.r
+	if n := r.admitted.Add(1); r.cfg.MaxConns > 0 && n > int64(r.cfg.MaxConns) {
+		r.admitted.Add(-1)
+		return ErrOverCapacity
+	}
+	if r.peers != nil && c.remote.IsValid() {
+		p, err := r.peers.add(c.remote.Addr(), c.filter != nil, l.clock())
+		if err != nil {
+			r.admitted.Add(-1)
+			return err
+		}
+		c.more().peer = p
+		c.ext.half = c.filter != nil
+	}
+	c.admitted = true
+	l.limitRates(c)
+	return nil
+}
+
+// dismiss takes back what admit has counted.
+func (l *loop) dismiss(c *Conn) {
+	if !c.admitted {
+		return
+	}
+	c.admitted = false
+	l.r.admitted.Add(-1)
+	if c.ext != nil && c.ext.peer != nil {
+		l.r.peers.remove(c.remote.Addr(), c.ext.peer, c.ext.half)
+	}
+}
+
+// unhalve is called when the handshake is complete.
+func (l *loop) unhalve(c *Conn) {
+	if c.ext != nil && c.ext.half {
+		c.ext.half = false
+		l.r.peers.opened(c.ext.peer)
+	}
+}
+
+// refuse ends a connection that was not admitted, and tells its peer why: on a plain connection, and on one with a filter
+// while only a few are being refused, in the protocol's own words (ListenConfig.Refuse, after the handshake); else in the
+// filter's (an alert instead of a handshake). A peer that is refused for its half-open connections never gets a handshake.
+func (l *loop) refuse(c *Conn, cause error) {
+	l.count[counterRefused]++
+	c.more().refusal = cause
+	if l.refused >= maxRefused {
+		l.r.sys.reset(int(c.fd))
+		l.kill(c, cause)
+		return
+	}
+	c.refused = true
+	l.refused++
+	switch {
+	case c.filter == nil || c.opts.refuse != nil && cause != ErrPeerHandshakes && l.refused <= maxRefusals:
+		l.startHandshake(c)
+	default:
+		c.state = stateHandshake
+		if f, ok := c.filter.(Refuser); ok {
+			l.sealed = f.Refuse(l.sealed[:0])
+			l.send(c, l.sealed)
+		}
+		l.drainRefused(c, cause)
+	}
+}
+
+// drainRefused closes a connection that has no protocol, without resetting what its peer has not read yet.
+func (l *loop) drainRefused(c *Conn, cause error) {
+	if c.state == stateClosed {
+		return
+	}
+	c.finished = true
+	l.beginDrain(c, cause)
+}
+
+// openRefused says the last word to a peer whose handshake was completed for that.
+func (l *loop) openRefused(c *Conn) {
+	c.state = stateOpen
+	if c.opts.refuse != nil {
+		l.active = c
+		c.opts.refuse(c, c.ext.refusal)
+		l.active = nil
+	}
+	l.startClose(c, c.ext.refusal)
+}
