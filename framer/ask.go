@@ -25,7 +25,7 @@ type ask struct {
 // Ask sends f as a request and waits for the first response to it. The corr_id is the session's to choose, counting from
 // 1: requests that are sent with Send must use others. f.Flags gets REQ. The response is a copy that belongs to the
 // caller; a response that comes after ctx has ended, a second one, and an ACK go to OnFrame. A status of 400 and above
-// comes with an *Error whose Remote is set; other errors are f's (it is refused), ErrBusy, ErrClosed or the cause of the
+// comes with an *Error whose Remote is set; other errors are f's (it is refused), ErrBusy, ErrLeaving, ErrClosed or the cause of the
 // connection's end, the transport's when the loop cannot be reached, or ctx's. It blocks, so it must not be called on a
 // loop. Any other goroutine.
 func (s *Session) Ask(ctx context.Context, f *Frame) (*Frame, error) {
@@ -65,6 +65,9 @@ func (s *Session) ask(a *ask) {
 		return
 	case s.closing:
 		s.finish(a, nil, ErrClosed)
+		return
+	case s.leaving:
+		s.finish(a, nil, ErrLeaving)
 		return
 	case len(s.asks) >= maxAsks:
 		s.finish(a, nil, ErrBusy)

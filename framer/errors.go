@@ -115,6 +115,8 @@ var (
 	ErrClosed = errors.New("oap: session closed")
 	// ErrReplied: the frame has been replied to already, or belongs to a callback that has returned.
 	ErrReplied = errors.New("oap: frame already replied to")
+	// ErrLeaving: one of the two ends is shutting down, so a new request belongs on another connection.
+	ErrLeaving error = &Error{Why: ShuttingDown, Detail: "no new requests on this connection"}
 	// ErrBusy: too many requests of ours wait for a response.
 	ErrBusy = errors.New("oap: too many requests waiting for a response")
 )

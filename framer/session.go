@@ -24,6 +24,7 @@ type Session struct {
 	ackLater bool         // the frame in OnFrame was retained: its ACK comes with the release
 	eof      bool         // the peer sends no more
 	closing  bool         // nothing more is read or said
+	leaving  bool         // one end has announced its shutdown: no new requests
 }
 
 // OnOpen is the reactor's.
@@ -99,6 +100,9 @@ func (s *Session) handle(f *Frame) error {
 // deliver gives f to whoever waits for it, and acknowledges it.
 func (s *Session) deliver(f *Frame) {
 	s.ackLater = false
+	if f.Code == 503 && f.CorrID == 0 {
+		s.noteGoodbye(f)
+	}
 	if f.Flags&FlagResp == 0 || !s.answered(f) {
 		s.e.h.OnFrame(s, f)
 	}
