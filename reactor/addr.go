@@ -65,4 +65,29 @@ func (c *Conn) setPeer(sa unix.Sockaddr, lis *Listener) {
 			c.local = addrPort(sa)
 		}
 	}
+	if lis.unix {
+		c.cred = peerCred(int(c.fd))
+	}
+	c.known.Store(true)
+}
+
+// learn notes what a dialled connection knows only once it is connected.
+func (c *Conn) learn() {
+	switch sa, err := unix.Getsockname(int(c.fd)); sa.(type) {
+	case *unix.SockaddrUnix:
+		c.cred = peerCred(int(c.fd))
+	default:
+		if err == nil {
+			c.local = addrPort(sa)
+		}
+	}
+	c.known.Store(true)
+}
+
+// unconnected is what LocalAddr shows of a socket without an address of its own.
+func unconnected(family int) net.Addr {
+	if family == unix.AF_UNIX {
+		return &net.UnixAddr{Net: "unix"}
+	}
+	return &net.TCPAddr{}
 }

@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"sync/atomic"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/ron-transport/ron-transport/pool"
 )
 
@@ -108,7 +110,10 @@ type Conn struct {
 	endErr error
 	gone   atomic.Bool // closed: for other goroutines
 
-	remote, local netip.AddrPort
+	remote netip.AddrPort
+	local  netip.AddrPort // invalid: opts.addr
+	cred   *unix.Ucred    // of a unix socket's peer
+	known  atomic.Bool    // local and cred are set, and stay: for other goroutines
 }
 
 // connOptions is what connections of one listener or dial share.
@@ -258,9 +263,9 @@ func (c *Conn) RemoteAddr() net.Addr {
 	return c.opts.peer
 }
 
-// LocalAddr is our end's address. Any goroutine.
+// LocalAddr is our end's address; of a dialled connection, once it is connected. Any goroutine.
 func (c *Conn) LocalAddr() net.Addr {
-	if c.local.IsValid() {
+	if c.known.Load() && c.local.IsValid() {
 		return net.TCPAddrFromAddrPort(c.local)
 	}
 	return c.opts.addr

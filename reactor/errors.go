@@ -59,6 +59,7 @@ var (
 	ErrShuttingDown     error = &Error{Why: ReasonShuttingDown, Msg: "shutting down"}
 	ErrClosed           error = &Error{Why: ReasonIO, Msg: "connection closed"}
 	ErrQueueFull        error = &Error{Why: ReasonIO, Msg: "task queue full"}
+	ErrPeerRefused      error = &Error{Why: ReasonIO, Msg: "peer not admitted"}
 	ErrTooLarge         error = &Error{Why: ReasonIO, Msg: "reservation larger than 128 KiB"}
 )
 

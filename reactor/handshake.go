@@ -120,6 +120,7 @@ func (l *loop) connected(c *Conn) {
 		l.kill(c, ioError("connect", errno))
 		return
 	}
+	c.learn()
 	l.startHandshake(c)
 }
 
@@ -144,9 +145,13 @@ func (l *loop) adopt(fd int, lis *Listener, sa unix.Sockaddr) {
 	c := &Conn{loop: l, fd: int32(fd), opts: &lis.opts, wtick: -1}
 	c.setPeer(sa, lis)
 	l.count[counterAccepted]++
-	if !l.register(c) {
-		return
+	if l.register(c) {
+		l.receive(c, lis)
 	}
+}
+
+// enter begins the handshake of an accepted connection whose peer is known and admitted.
+func (l *loop) enter(c *Conn) {
 	if c.opts.filter != nil {
 		l.active = c
 		c.filter = c.opts.filter()

@@ -117,6 +117,11 @@ const (
 	acceptBackoffMax = time.Second
 	// listenBacklog is what listen(2) is asked for; net.core.somaxconn clamps it.
 	listenBacklog = 4096
+	// dirLockTries and dirLockPause bound the wait for another process that is just binding a socket in the same directory.
+	dirLockTries = 100
+	dirLockPause = 10 * time.Millisecond
+	// maxAllowed bounds the numbers in an allow-list, which is searched once per accepted connection.
+	maxAllowed = 1024
 	// decayEvery is how often unused pool memory is given back.
 	decayEvery = time.Second
 	// wakeToken marks the eventfd in epoll data; slots are never negative.

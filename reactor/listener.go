@@ -22,6 +22,14 @@ type ListenConfig struct {
 	Refuse func(c *Conn, cause error)
 	// OnError is told of connections that ended before they were open. Optional. Called on the connection's loop.
 	OnError func(remote net.Addr, err error)
+
+	// UnixMode is the mode of a unix socket's file; 0 is DefaultUnixMode. It holds from the file's first moment, whatever
+	// the umask is.
+	UnixMode os.FileMode
+	// AllowUIDs and AllowGIDs admit peers of a unix socket by user or by effective group, as SO_PEERCRED tells; others are
+	// closed at once and counted (Stats.RefusedPeers). When both are nil the file's mode decides alone; an abstract socket
+	// ("@name"), which has no file, then admits the process' own user and root. Root needs to be listed like any other.
+	AllowUIDs, AllowGIDs []uint32
 }
 
 // Listener is a listening socket that all loops accept from.
@@ -30,6 +38,10 @@ type Listener struct {
 	fd     int
 	opts   connOptions
 	addr   net.Addr
+	file   socketFile
+	mode   os.FileMode
+	unix   bool
+	allow  allowList
 	unspec bool // bound to a wildcard address: each connection's own address must be asked for
 	snd    int
 	rcv    int
@@ -46,46 +58,81 @@ type acceptor struct {
 }
 
 // Listen opens a listening socket on addr ("host:port", port 0 for any; a path with network "unix") and starts
-// accepting. network is "tcp", "tcp4", "tcp6" or "unix". Any goroutine.
+// accepting. network is "tcp", "tcp4", "tcp6" or "unix". A unix socket's file that a dead process has left is replaced; a
+// live socket, or a file of another kind, is an error. "@name" is an abstract socket, without a file. Any goroutine.
 func (r *Reactor) Listen(network, addr string, lc ListenConfig) (*Listener, error) {
 	if lc.Protocol == nil {
 		return nil, errors.New("reactor: ListenConfig.Protocol is nil, a function is required")
 	}
-	lis := &Listener{r: r, opts: connOptions{protocol: lc.Protocol, filter: lc.Filter, refuse: lc.Refuse, onError: lc.OnError}}
 	sa, family, err := resolve(network, addr)
 	if err != nil {
 		return nil, err
 	}
-	if lis.fd, err = r.listenSocket(family, network, sa); err != nil {
+	if err := lc.validateUnix(family == unix.AF_UNIX); err != nil {
+		return nil, err
+	}
+	lis := r.newListener(lc)
+	if lis.mode = lc.UnixMode; lis.mode == 0 {
+		lis.mode = DefaultUnixMode
+	}
+	if err := lis.open(family, network, sa); err != nil {
 		return nil, fmt.Errorf("reactor: listen %s %s: %w", network, addr, err)
 	}
-	if err := lis.describe(); err != nil {
-		return nil, errors.Join(err, unix.Close(lis.fd))
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.stopped {
-		return nil, errors.Join(ErrShuttingDown, unix.Close(lis.fd))
-	}
-	r.listeners = append(r.listeners, lis)
-	for _, l := range r.loops {
-		if err := l.push(task{kind: taskListen, lis: lis}); err != nil {
-			return nil, err
-		}
+	if err := r.start(lis, lc); err != nil {
+		return nil, err
 	}
 	return lis, nil
 }
 
-// listenSocket makes the socket. Its options are inherited by what it accepts, so they cost nothing per connection.
-func (r *Reactor) listenSocket(family int, network string, sa unix.Sockaddr) (int, error) {
-	fd, err := r.socket(family)
+// newListener is a listener without a socket.
+func (r *Reactor) newListener(lc ListenConfig) *Listener {
+	return &Listener{r: r, opts: connOptions{protocol: lc.Protocol, filter: lc.Filter, refuse: lc.Refuse, onError: lc.OnError}}
+}
+
+// start has all loops accept from lis, whose socket listens. When it fails, the socket is closed.
+func (r *Reactor) start(lis *Listener, lc ListenConfig) error {
+	if err := lis.describe(); err != nil {
+		return errors.Join(err, lis.abandon())
+	}
+	if u, ok := lis.addr.(*net.UnixAddr); ok {
+		lis.unix, lis.allow = true, lc.allowed(u.Name)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.stopped {
+		return errors.Join(ErrShuttingDown, lis.abandon())
+	}
+	r.listeners = append(r.listeners, lis)
+	for _, l := range r.loops {
+		if err := l.push(task{kind: taskListen, lis: lis}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// abandon gives up a socket that no loop knows.
+func (lis *Listener) abandon() error {
+	return errors.Join(lis.file.remove(), unix.Close(lis.fd))
+}
+
+// open makes the socket. Its options are inherited by what it accepts, so they cost nothing per connection.
+func (lis *Listener) open(family int, network string, sa unix.Sockaddr) error {
+	fd, err := lis.r.socket(family)
 	if err != nil {
-		return -1, err
+		return err
+	}
+	lis.fd = fd
+	if u, ok := sa.(*unix.SockaddrUnix); ok {
+		if lis.file, err = listenUnix(fd, u.Name, lis.mode); err != nil {
+			_ = unix.Close(fd)
+		}
+		return err
 	}
 	if network == "tcp6" {
 		err = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1)
 	}
-	if err == nil && family != unix.AF_UNIX {
+	if err == nil {
 		err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
 	}
 	if err == nil {
@@ -96,9 +143,8 @@ func (r *Reactor) listenSocket(family int, network string, sa unix.Sockaddr) (in
 	}
 	if err != nil {
 		_ = unix.Close(fd)
-		return -1, err
 	}
-	return fd, nil
+	return err
 }
 
 // socket makes a non-blocking socket with the configured options.
@@ -156,6 +202,7 @@ func (lis *Listener) Granted() (send, recv int) { return lis.snd, lis.rcv }
 // when no loop accepts any more. Any goroutine except a loop's.
 func (lis *Listener) Close() error {
 	lis.once.Do(func() {
+		err := lis.file.remove() // first: nobody may come after the loops have taken the last
 		var wg sync.WaitGroup
 		for _, l := range lis.r.loops {
 			wg.Add(1)
@@ -164,10 +211,7 @@ func (lis *Listener) Close() error {
 			}
 		}
 		wg.Wait()
-		lis.err = os.NewSyscallError("close", unix.Close(lis.fd))
-		if u, ok := lis.addr.(*net.UnixAddr); ok && u.Name != "" && u.Name[0] != '@' {
-			_ = os.Remove(u.Name)
-		}
+		lis.err = errors.Join(err, os.NewSyscallError("close", unix.Close(lis.fd)))
 		lis.r.forget(lis)
 	})
 	return lis.err
@@ -282,9 +326,10 @@ func (l *loop) closeListener(lis *Listener) {
 		if a.lis != lis || a.closed {
 			continue
 		}
-		for n := 0; n < listenBacklog && a.rearmAt == 0 && l.acceptOne(a); n++ { // an accept storm does not keep it open
+		armed := a.rearmAt == 0
+		for n := 0; n < listenBacklog && l.acceptOne(a); n++ { // an accept storm does not keep it open
 		}
-		if a.rearmAt == 0 {
+		if armed && a.rearmAt == 0 {
 			l.r.sys.epollDel(l.ep, lis.fd)
 		}
 		a.closed, a.rearmAt = true, 0

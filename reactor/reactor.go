@@ -134,21 +134,27 @@ func (r *Reactor) Dial(network, addr string, dc DialConfig) (*Conn, error) {
 	}
 	l := r.lightest(r.loops[0])
 	l.load.Add(1)
-	o := &connOptions{filter: dc.Filter, addr: &net.TCPAddr{}, peer: &net.UnixAddr{Net: "unix", Name: addr}}
+	o := &connOptions{filter: dc.Filter, addr: unconnected(family), peer: &net.UnixAddr{Net: "unix", Name: addr}}
 	c := &Conn{loop: l, fd: int32(fd), opts: o, wtick: -1, dialled: true}
+	ok := false
+	defer func() {
+		if !ok { // also when Filter or Protocol has panicked
+			l.load.Add(-1)
+			_ = unix.Close(fd)
+			if c.filter != nil {
+				c.filter.Release()
+			}
+		}
+	}()
 	if o.filter != nil {
 		c.filter = o.filter()
 	}
 	c.remote = addrPort(sa)
 	c.proto = dc.Protocol(c)
 	if err := l.push(task{kind: taskDial, c: c, sa: sa}); err != nil {
-		l.load.Add(-1)
-		_ = unix.Close(fd)
-		if c.filter != nil {
-			c.filter.Release()
-		}
 		return nil, err
 	}
+	ok = true
 	return c, nil
 }
 
