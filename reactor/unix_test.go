@@ -29,7 +29,7 @@ func other(t testing.TB, name string, env ...string) *exec.Cmd {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(exe, "-test.run=^TestRole"+name+"$", "-test.v")
-	cmd.Env = append(append(os.Environ(), role+"="+name), env...)
+	cmd.Env = append(append(os.Environ(), role+"="+name, "GORACE=atexit_sleep_ms=0"), env...)
 	return cmd
 }
 
