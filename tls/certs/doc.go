@@ -25,7 +25,8 @@
 //
 // # Staples
 //
-// The responder is asked with POST, and with GET when it answers POST with an HTTP error. An answer counts when it is signed by the issuer, or by a certificate that the issuer has made for
+// The responder is asked with POST, and with GET when it answers POST with an HTTP error, through the environment's proxy
+// (HTTP_PROXY) if there is one. An answer counts when it is signed by the issuer, or by a certificate that the issuer has made for
 // OCSP signing, is about this certificate of this issuer, and is valid now and until a nextUpdate that it must name; an answer older than the one in use is refused. It is renewed halfway
 // to its end, at least daily, with a random tenth either way; after failures with a pause that doubles from a minute to an hour. It
 // is dropped five minutes before nextUpdate. "good" and "revoked" are stapled: a client that asks has a right to know, and hiding a

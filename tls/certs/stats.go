@@ -125,7 +125,11 @@ func (s *Store) Health() error {
 			errs = append(errs, fmt.Errorf("certs: Pairs[%d] (%s): the certificate has been revoked", i, p.CertFile))
 		}
 		if p.MustStaple && !p.Stapled {
-			errs = append(errs, fmt.Errorf("certs: Pairs[%d] (%s): the certificate demands a staple and there is none: clients refuse it (%v)", i, p.CertFile, p.FetchError))
+			why := p.FetchError
+			if why == nil {
+				why = errors.New("it has not been fetched yet")
+			}
+			errs = append(errs, fmt.Errorf("certs: Pairs[%d] (%s): the certificate demands a staple and there is none, so clients refuse it: %w", i, p.CertFile, why))
 		}
 	}
 	errs = append(errs, st.TicketError)

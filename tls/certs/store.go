@@ -18,7 +18,7 @@ type Store struct {
 	cfg    Config
 	set    atomic.Pointer[set] // what GetCertificate reads
 	client *http.Client
-	kick   chan struct{} // wakes Run after Reload, Staple and Attach
+	kick   chan struct{} // wakes Run after Reload and Staple
 
 	// Seams for tests: the clock, and a timer that says when d has passed.
 	now   func() time.Time

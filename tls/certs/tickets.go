@@ -43,7 +43,11 @@ func (s *Store) openTickets() error {
 	if keys == nil {
 		keys = []TicketKey{NewTicketKey(now)}
 		if t.File != "" {
-			if err := WriteTicketFile(t.File, keys); err != nil {
+			err := WriteTicketFile(t.File, keys)
+			if err == nil {
+				_, err = ReadTicketFile(t.File) // the directory may break the rule
+			}
+			if err != nil {
 				return fmt.Errorf("certs: Config.Tickets.File: %w", err)
 			}
 		}
@@ -56,11 +60,16 @@ func (s *Store) openTickets() error {
 // take makes keys the ones in force, and plans their renewal. Called with mu held, or before anyone else knows the Store.
 func (k *tickets) take(keys []TicketKey, t Tickets, now time.Time) {
 	k.keys = keys
+	k.plan(t, now)
+}
+
+// plan sets when the newest key is to be replaced.
+func (k *tickets) plan(t Tickets, now time.Time) {
 	if t.File != "" && !t.Owner {
 		return
 	}
-	k.rotateAt = keys[0].made.Add(t.Rotate)
-	if keys[0].made.Sub(now) > clockSkew {
+	k.rotateAt = k.keys[0].made.Add(t.Rotate)
+	if k.keys[0].made.Sub(now) > clockSkew {
 		k.rotateAt = now // made by a clock that was far ahead: waiting for that time may mean years
 	}
 }
@@ -160,10 +169,15 @@ func (s *Store) rotate() {
 		keys, err = s.renewed(keys, now)
 	}
 	_ = s.useTickets(keys, err) // told as events
-	if due && err != nil {
-		s.mu.Lock()
+	if !due {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err != nil {
 		s.tickets.rotateAt = now.Add(retryRotation)
-		s.mu.Unlock()
+	} else {
+		s.tickets.plan(s.cfg.Tickets, now) // also when the keys are the same: what was due must not stay due
 	}
 }
 

@@ -217,6 +217,31 @@ func TestKeyFromTheFuture(t *testing.T) {
 	}
 }
 
+// TestRotationIsNotDueForEver: a key a little further ahead than is tolerated, which is tolerated by the time it is looked at, does
+// not keep Run busy.
+func TestRotationIsNotDueForEver(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "tickets")
+	start := newClock().now()
+	must(WriteTicketFile(file, []TicketKey{NewTicketKey(start.Add(clockSkew + 30*time.Second))}))
+	s, k, _, r := openTickets(t, Tickets{File: file, Owner: true})
+	k.advance(time.Minute)
+	s.turn(context.Background())
+	if wait := s.turn(context.Background()); wait <= 0 || len(r.keys) != 1 {
+		t.Errorf("wait %v, %d keys", wait, len(r.keys))
+	}
+}
+
+// TestOwnerInOpenDirectory: an owner does not begin with a file that its readers, and itself, would refuse.
+func TestOwnerInOpenDirectory(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "open")
+	must(os.Mkdir(dir, 0o700))
+	must(os.Chmod(dir, 0o777))
+	_, err := New(Config{Pairs: []Pair{theCA().issue(single).write(t.TempDir(), "a")}, Tickets: Tickets{File: dir + "/tickets", Owner: true}})
+	if err == nil || !strings.Contains(err.Error(), "not writable by others") {
+		t.Errorf("error %v", err)
+	}
+}
+
 func TestAttach(t *testing.T) {
 	s, _, _, _ := openTickets(t, Tickets{})
 	if s.Attach(nil) == nil {
