@@ -327,6 +327,10 @@ func (l *loop) deliver(c *Conn) bool {
 			stopped = true
 			l.flush(c)
 		}
+		if n == 0 && !stopped && c.starved {
+			c.over, c.pending = true, true // it waits for OnDrained: again at the low mark
+			return false
+		}
 		if n == 0 && !stopped && have >= c.need {
 			c.need = have + 1 // it cannot go on with what is there, whatever it says
 		}

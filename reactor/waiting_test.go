@@ -118,3 +118,52 @@ func TestResumeArmsTheFrameDeadline(t *testing.T) {
 		t.Fatal("no deadline after ResumeRead")
 	}
 }
+
+// narrow is a feed whose socket takes only so many bytes.
+type narrow struct {
+	feed
+	room int
+}
+
+func (k *narrow) write(_ int, p []byte) (int, unix.Errno) {
+	n := min(k.room, len(p))
+	k.room -= n
+	if n == 0 {
+		return -1, unix.EAGAIN
+	}
+	return n, 0
+}
+
+// A protocol that takes nothing until OnDrained gets its input again then, also when the output is below the high mark
+// already while it waits (found by the simulation).
+func TestInputWaitsForDrainedBetweenTheMarks(t *testing.T) {
+	k := &narrow{room: 100}
+	k.next = func() []byte { return []byte("12") }
+	waiting, taken := false, 0
+	l, c := still(t, &k.feed, Config{HighWater: 100, LowWater: 10}, nil, script{
+		data: func(c *Conn, p []byte) (int, int, error) {
+			if waiting {
+				return 0, 0, nil
+			}
+			taken++
+			_ = c.Write(make([]byte, 150))
+			waiting = !c.Writable()
+			return 1, 0, nil
+		},
+		drained: func(*Conn) { waiting = false },
+	}.with)
+	l.r.sys = k
+	c.readable = true
+	l.input(c)
+	if !waiting || taken != 1 || c.Queued() != 50 {
+		t.Fatalf("waiting %v, %d taken, %d queued: not the case to be tested", waiting, taken, c.Queued())
+	}
+	k.next = func() []byte { t.Error("read while the protocol waits"); return nil }
+	c.readable = false
+	k.room, c.blocked = 1000, false
+	l.flush(c)
+	l.runReady()
+	if taken != 2 {
+		t.Fatalf("%d of 2 bytes taken", taken)
+	}
+}
