@@ -222,7 +222,10 @@ func (c *Conn) Writable() bool {
 func (c *Conn) Queued() int { return c.out.bytes + c.wireEnd - c.wireOff }
 
 // PauseRead stops the delivery of input, and so, in time, the peer. Loop only.
-func (c *Conn) PauseRead() { c.paused |= pauseUser }
+func (c *Conn) PauseRead() {
+	c.paused |= pauseUser
+	c.readAt, c.inWindow.from = 0, 0 // who makes the peer wait must not count it
+}
 
 // ResumeRead undoes PauseRead; input that waits is delivered in one of the next turns. Loop only.
 func (c *Conn) ResumeRead() {

@@ -167,3 +167,37 @@ func TestInputWaitsForDrainedBetweenTheMarks(t *testing.T) {
 		t.Fatalf("%d of 2 bytes taken", taken)
 	}
 }
+
+// The deadline of a frame does not run while it is our output that keeps the rest from being read (found by the
+// simulation).
+func TestFrameDeadlineStandsStillAboveTheHighMark(t *testing.T) {
+	k := &narrow{}
+	k.next = func() []byte { return []byte("1") }
+	l, c := still(t, &k.feed, Config{HighWater: 100, LowWater: 10}, nil, script{
+		data: func(*Conn, []byte) (int, int, error) { return 0, 2, nil },
+	}.with)
+	l.r.sys = k
+	c.readable = true
+	l.input(c)
+	if c.readAt == 0 {
+		t.Fatal("half a frame has no deadline")
+	}
+	c.readable = false
+	if err := c.Write(make([]byte, 200)); err != nil {
+		t.Fatal(err)
+	}
+	l.flushDirty()
+	if !c.over || c.readAt != 0 {
+		t.Fatalf("over %v, deadline %d", c.over, c.readAt)
+	}
+	k.room, c.blocked = 1000, false
+	l.flush(c)
+	l.runReady()
+	if c.readAt == 0 {
+		t.Fatal("half a frame has no deadline after the output has drained")
+	}
+	c.PauseRead()
+	if c.readAt != 0 {
+		t.Fatal("half a frame has a deadline while the protocol has paused")
+	}
+}

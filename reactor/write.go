@@ -35,6 +35,7 @@ func (l *loop) marks(c *Conn) {
 	n := c.Queued()
 	if n > l.r.cfg.HighWater && !c.over {
 		c.over = true
+		c.readAt, c.inWindow.from = 0, 0 // a frame whose rest we do not read has no deadline
 		if c.ext != nil && c.ext.pipe != nil {
 			l.tellPipe(c, pipePause)
 		}
