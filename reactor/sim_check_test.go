@@ -1,0 +1,256 @@
+package reactor
+
+import (
+	"errors"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+type unixErrno = unix.Errno
+
+const (
+	errRefused     = unix.ECONNREFUSED
+	errUnreachable = unix.EHOSTUNREACH
+	errTimedOut    = unix.ETIMEDOUT
+)
+
+// simLate is how late a deadline may be noticed: two ticks of the wheel.
+const simLate = 2 * int64(wheelTick)
+
+// peerOf finds the other end of c.
+func (s *sim) peerOf(c *Conn) *simPeer { return s.k.files[c.fd].sock.peer }
+
+// deadline is when c must have ended, by what the simulated kernel has seen; -1: no deadline. Frames are judged elsewhere.
+func (s *sim) deadline(c *Conn, k *simSocket) int64 {
+	at := int64(-1)
+	by := func(from int64, d time.Duration) {
+		if d > 0 && from >= 0 && (at < 0 || from+int64(d) < at) {
+			at = from + int64(d)
+		}
+	}
+	cfg := &s.plan.cfg
+	switch c.state {
+	case stateConnecting, stateHandshake:
+		by(k.bornAt, cfg.HandshakeTimeout)
+	case stateOpen:
+		by(max(k.lastIO, k.peer.proto.openedAt), cfg.IdleTimeout)
+	case stateLingering:
+		by(k.drainedAt, cfg.LingerTimeout)
+		return at
+	}
+	if c.Queued() > 0 {
+		by(k.stalledAt, cfg.WriteTimeout)
+	}
+	return at
+}
+
+// conns calls f for each connection of a loop that has not ended.
+func (s *sim) conns(l *loop, f func(c *Conn, k *simSocket)) {
+	for _, c := range l.slots {
+		if c != nil && c.state != stateClosed && s.failure == "" {
+			if file := s.k.file("a connection", int(c.fd), simConnect); file != nil {
+				f(c, file.sock)
+			}
+		}
+	}
+}
+
+// checkTurn looks at a loop between two turns.
+func (s *sim) checkTurn(sl *simLoop) {
+	l := sl.l
+	if sl.where == simDone {
+		return
+	}
+	s.conns(l, func(c *Conn, k *simSocket) {
+		id := k.peer.id
+		if at := s.deadline(c, k); at >= 0 && at+simLate < l.now {
+			s.failf("conn %d: in state %d %v after its deadline", id, c.state, time.Duration(l.now-at))
+		}
+		if at := l.earliest(c); at != 0 && (c.wtick < 0 || c.wtick > max(at/int64(wheelTick)+1, l.wheel.tick)) {
+			s.failf("conn %d: deadline %v is filed under tick %d (now %d)", id, time.Duration(at), c.wtick, l.wheel.tick)
+		}
+		kept := !c.queued && c.state == stateOpen && (c.in != nil || c.cipherLen > 0) && !c.pending && !c.paused && !c.over
+		if kept && c.readAt == 0 && l.r.cfg.FrameTimeout > 0 {
+			s.failf("conn %d: a partial frame without a deadline", id)
+		}
+		if n, most := c.Queued(), l.r.cfg.HardCap+simMaxPayload+1000; n > most+most/16 {
+			s.failf("conn %d: %d bytes queued", id, n)
+		}
+		if c.filter == nil && c.Queued() > l.r.cfg.HardCap+s.largest(k.peer) {
+			s.failf("conn %d: %d bytes queued, the hard cap is %d", id, c.Queued(), l.r.cfg.HardCap)
+		}
+	})
+}
+
+// largest is the most that one write of p's protocol queues.
+func (s *sim) largest(p *simPeer) int {
+	n := 100
+	for _, f := range p.frames {
+		n = max(n, f.size+simFrameHeader)
+	}
+	return n
+}
+
+// checkSleep looks at a loop that is about to wait ms milliseconds: it must not sleep through anything.
+func (s *sim) checkSleep(sl *simLoop, ms int) {
+	l := sl.l
+	s.conns(l, func(c *Conn, k *simSocket) {
+		if at := s.deadline(c, k); at >= 0 && ms != 0 && (ms < 0 || s.k.clock+int64(ms)*1e6 > at+simLate) {
+			s.failf("conn %d: the loop sleeps for %d ms, its deadline is in %v", k.peer.id, ms, time.Duration(at-s.k.clock))
+		}
+		if c.dirty || c.queued {
+			s.failf("conn %d: the loop sleeps, but there is work: to be flushed %v, to be read %v", k.peer.id, c.dirty, c.queued)
+		}
+		if c.Queued() > 0 && !c.blocked && c.state > stateHandshake {
+			s.failf("conn %d: the loop sleeps, but output waits that is not blocked", k.peer.id)
+		}
+	})
+}
+
+// checkRead is called for every read of a socket.
+func (s *sim) checkRead(k *simSocket) {
+	for _, c := range s.k.cur.l.slots {
+		if c == nil || int(c.fd) != k.file.fd || c.state != stateOpen {
+			continue
+		}
+		if c.paused || c.out.bytes > 0 && c.Queued() > s.plan.cfg.HighWater && c.blocked && !c.dirty {
+			s.failf("conn %d: read although paused %v, with %d bytes queued", k.peer.id, c.paused, c.Queued())
+		}
+	}
+}
+
+// checkOwed is called when nothing can happen without time passing: no peer may be waiting for something by then, unless
+// it hangs by its own plan.
+func (s *sim) checkOwed() {
+	for _, p := range s.peers {
+		if !p.accepted || p.finished() || p.broke || p.deaf() {
+			continue
+		}
+		switch {
+		case p.sentEnd && p.proto != nil:
+			s.failf("peer %d has ended its stream and waits for ours for ever", p.id)
+		case p.mute():
+		case !p.complete(), p.filter != nil && !p.shaken:
+			s.failf("peer %d waits for ever: %d of %d frames sent, %d replies owed", p.id, p.next, len(p.frames), p.owed())
+		}
+	}
+}
+
+// closed judges the cause that a protocol is given.
+func (s *sim) closed(p *simProto, cause error) {
+	s.logf("conn %d: OnClose %v", p.peer.id, cause)
+	if p.closed > 1 {
+		s.failf("conn %d: OnClose twice", p.peer.id)
+	}
+	if p.inside {
+		s.failf("conn %d: OnClose inside another callback", p.peer.id)
+	}
+	if (cause == nil || cause != p.told) && !s.fits(p, cause) {
+		s.failf("conn %d: closed for a reason that does not fit: %v", p.peer.id, cause)
+	}
+}
+
+// fits says whether cause is what happened to p.
+func (s *sim) fits(p *simProto, cause error) bool {
+	k, peer, cfg := p.peer.sock, p.peer, &s.plan.cfg
+	since := func(from int64, d time.Duration) bool { return d > 0 && from >= 0 && s.k.clock >= from+int64(d) }
+	var e *Error
+	var pe *PanicError
+	switch {
+	case cause == nil:
+		return p.ended && !p.asked
+	case cause == errSimAsked:
+		return p.asked
+	case cause == errSimFrame:
+		return p.badIn
+	case cause == ErrHandshakeTimeout:
+		return !p.opened && since(k.bornAt, cfg.HandshakeTimeout)
+	case cause == ErrWriteTimeout:
+		return since(k.stalledAt, cfg.WriteTimeout)
+	case cause == ErrFrameTimeout:
+		return since(max(p.tookAt, p.paused), cfg.FrameTimeout) && !p.c.over && !p.c.paused
+	case cause == ErrIdleTimeout:
+		return since(max(p.openedAt, k.lastIO), cfg.IdleTimeout)
+	case cause == ErrShuttingDown:
+		return s.drained
+	case cause == ErrSlowPeer:
+		return p.slow
+	case cause == errTruncated:
+		return peer.sentEnd && peer.broke
+	case errors.As(cause, &pe):
+		f, _ := p.c.filter.(*simFilter)
+		return p.thrown || f != nil && f.panicAt >= 0
+	case errors.As(cause, &e):
+		errno, _ := e.Err.(unix.Errno)
+		return slices.Contains(k.seen, errno) || !p.opened && errno == unix.ECONNRESET && k.finIn
+	}
+	f, _ := p.c.filter.(*simFilter)
+	if cause == errSimStep {
+		return f != nil && f.failAt >= 0
+	}
+	return p.c.filter != nil && peer.broke
+}
+
+// checkEnd looks at what is left when the loops have ended.
+func (s *sim) checkEnd() {
+	if s.k.open != 0 {
+		s.failf("%d descriptors are left open", s.k.open)
+	}
+	var panics, closed uint64
+	for i, l := range s.r.loops {
+		st := l.pool.Stats()
+		if st.Outstanding != 0 {
+			s.failf("loop %d: leak: %v", i, l.pool.Leaks())
+		}
+		if st.DoubleReleases+st.Corruptions > 0 {
+			s.failf("loop %d: %v", i, l.pool.Faults())
+		}
+		panics += l.count[counterPanics]
+		closed += l.count[counterClosed]
+		if l.load.Load() != 0 || l.conns != 0 {
+			s.failf("loop %d: load %d, %d connections", i, l.load.Load(), l.conns)
+		}
+	}
+	if s.told != int(panics) || s.told > s.thrown {
+		s.failf("%d panics counted, %d told, %d thrown", panics, s.told, s.thrown)
+	}
+	for _, p := range s.protos {
+		if p.closed != 1 {
+			s.failf("conn %d: %d times OnClose", p.peer.id, p.closed)
+		}
+	}
+	for i, f := range s.filters {
+		if f, ok := f.(*simFilter); ok && !f.released {
+			s.failf("filter %d was never released: %v", i, f)
+		}
+	}
+	for _, p := range s.peers {
+		s.checkPeer(p)
+	}
+	if s.tls != nil {
+		for _, p := range s.peers {
+			if p.filter != nil {
+				p.filter.Release()
+			}
+		}
+	}
+}
+
+// checkPeer compares what a peer has received with what was written.
+func (s *sim) checkPeer(p *simPeer) {
+	pr := p.proto
+	if pr == nil || !p.gotEnd || p.gotReset || p.sock.reset || p.deaf() {
+		return
+	}
+	if p.filter != nil && !p.gotBye {
+		if pr.opened {
+			s.failf("peer %d: end without the filter's goodbye", p.id)
+		}
+		return
+	}
+	if p.plainGot != pr.wrote {
+		s.failf("peer %d: %d bytes of %d, and a clean end", p.id, p.plainGot, pr.wrote)
+	}
+}
