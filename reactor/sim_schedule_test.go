@@ -328,7 +328,7 @@ func (s *sim) actWorker() bool {
 	}
 	i := w.head + s.rng.IntN(len(w.queue)-w.head)
 	w.queue[w.head], w.queue[i] = w.queue[i], w.queue[w.head]
-	c := w.next()
+	c := w.pop()
 	done, err := step(c.filter)
 	s.steps = append(s.steps, simStep{c, done, err})
 	return true
