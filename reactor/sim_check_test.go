@@ -22,6 +22,18 @@ const simLate = 2 * int64(wheelTick)
 // peerOf finds the other end of c.
 func (s *sim) peerOf(c *Conn) *simPeer { return s.k.files[c.fd].sock.peer }
 
+// connOf finds the connection on socket k; nil: there is none (any more).
+func (s *sim) connOf(k *simSocket) *Conn {
+	for _, l := range s.r.loops {
+		for _, c := range l.slots {
+			if c != nil && k.file != nil && int(c.fd) == k.file.fd && !k.closed {
+				return c
+			}
+		}
+	}
+	return nil
+}
+
 // deadline is when c must have ended, by what the simulated kernel has seen; -1: no deadline. Frames are judged elsewhere.
 func (s *sim) deadline(c *Conn, k *simSocket) int64 {
 	at := int64(-1)
@@ -39,6 +51,9 @@ func (s *sim) deadline(c *Conn, k *simSocket) int64 {
 	case stateLingering:
 		by(k.drainedAt, cfg.LingerTimeout)
 		return at
+	}
+	if c.state == stateDraining {
+		by(k.drainFrom, cfg.DrainTimeout)
 	}
 	if c.Queued() > 0 {
 		by(k.stalledAt, cfg.WriteTimeout)
@@ -65,13 +80,16 @@ func (s *sim) checkTurn(sl *simLoop) {
 	}
 	s.conns(l, func(c *Conn, k *simSocket) {
 		id := k.peer.id
+		if c.state == stateDraining && k.drainFrom < 0 {
+			k.drainFrom = l.now
+		}
 		if at := s.deadline(c, k); at >= 0 && at+simLate < l.now {
 			s.failf("conn %d: in state %d %v after its deadline", id, c.state, time.Duration(l.now-at))
 		}
 		if at := l.earliest(c); at != 0 && (c.wtick < 0 || c.wtick > max(at/int64(wheelTick)+1, l.wheel.tick)) {
 			s.failf("conn %d: deadline %v is filed under tick %d (now %d)", id, time.Duration(at), c.wtick, l.wheel.tick)
 		}
-		kept := !c.queued && c.state == stateOpen && (c.in != nil || c.cipherLen > 0) && !c.pending && !c.paused && !c.over
+		kept := !c.queued && c.state == stateOpen && (c.in != nil || c.cipherLen > 0) && !c.pending && c.paused == 0 && !c.over
 		if kept && c.readAt == 0 && l.r.cfg.FrameTimeout > 0 {
 			s.failf("conn %d: a partial frame without a deadline", id)
 		}
@@ -103,7 +121,7 @@ func (s *sim) checkSleep(sl *simLoop, ms int) {
 		if c.dirty || c.queued {
 			s.failf("conn %d: the loop sleeps, but there is work: to be flushed %v, to be read %v", k.peer.id, c.dirty, c.queued)
 		}
-		if c.Queued() > 0 && !c.blocked && c.state > stateHandshake {
+		if c.Queued() > 0 && !c.blocked && c.outAt == 0 && c.state > stateHandshake {
 			s.failf("conn %d: the loop sleeps, but output waits that is not blocked", k.peer.id)
 		}
 	})
@@ -115,7 +133,7 @@ func (s *sim) checkRead(k *simSocket) {
 		if c == nil || int(c.fd) != k.file.fd || c.state != stateOpen {
 			continue
 		}
-		if c.paused || c.out.bytes > 0 && c.Queued() > s.plan.cfg.HighWater && c.blocked && !c.dirty {
+		if c.paused != 0 || c.out.bytes > 0 && c.Queued() > s.plan.cfg.HighWater && c.blocked && !c.dirty {
 			s.failf("conn %d: read although paused %v, with %d bytes queued", k.peer.id, c.paused, c.Queued())
 		}
 	}
@@ -127,6 +145,9 @@ func (s *sim) checkOwed() {
 	for _, p := range s.peers {
 		if !p.accepted || p.finished() || p.broke || p.deaf() {
 			continue
+		}
+		if c := s.connOf(p.sock); c != nil && c.inAt|c.outAt != 0 {
+			continue // it waits for tokens or memory, and the clock does move on
 		}
 		switch {
 		case p.sentEnd && p.proto != nil:
@@ -170,9 +191,11 @@ func (s *sim) fits(p *simProto, cause error) bool {
 	case cause == ErrWriteTimeout:
 		return since(k.stalledAt, cfg.WriteTimeout)
 	case cause == ErrFrameTimeout:
-		return since(max(p.tookAt, p.paused), cfg.FrameTimeout) && !p.c.over && !p.c.paused
+		return since(max(p.tookAt, p.paused), cfg.FrameTimeout) && !p.c.over && p.c.paused == 0
 	case cause == ErrIdleTimeout:
 		return since(max(p.openedAt, k.lastIO), cfg.IdleTimeout)
+	case cause == ErrDrainTimeout:
+		return since(k.drainFrom, cfg.DrainTimeout)
 	case cause == ErrShuttingDown:
 		return s.drained
 	case cause == ErrSlowPeer:

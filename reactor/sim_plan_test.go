@@ -32,7 +32,8 @@ func newSimPlan(rng *rand.Rand, seed uint64) simPlan {
 	p.large = one(40)
 	p.accepted, p.dialled = 1+rng.IntN(4), rng.IntN(3)
 	p.cfg = Config{Loops: 1, Poison: true, ReadBuffer: minReadBuffer, WriteCoalesce: 1 << (10 + rng.IntN(5)), HandshakeWorkers: 1,
-		HandshakeTimeout: -1, FrameTimeout: -1, IdleTimeout: -1, WriteTimeout: -1, LingerTimeout: -1}
+		HandshakeTimeout: -1, FrameTimeout: -1, IdleTimeout: -1, WriteTimeout: -1, LingerTimeout: -1, DrainTimeout: -1, ShutdownGrace: -1,
+		MinRate: -1, MaxConns: -1}
 	if one(3) {
 		p.cfg.Loops = 2
 	}
@@ -65,7 +66,7 @@ func newSimPlan(rng *rand.Rand, seed uint64) simPlan {
 	if one(2) {
 		p.timeouts = true
 		p.jumpy = one(2)
-		for _, d := range []*time.Duration{&p.cfg.HandshakeTimeout, &p.cfg.FrameTimeout, &p.cfg.IdleTimeout, &p.cfg.WriteTimeout, &p.cfg.LingerTimeout} {
+		for _, d := range []*time.Duration{&p.cfg.HandshakeTimeout, &p.cfg.FrameTimeout, &p.cfg.IdleTimeout, &p.cfg.WriteTimeout, &p.cfg.LingerTimeout, &p.cfg.DrainTimeout} {
 			if !one(4) {
 				*d = minTimeout + time.Duration(rng.IntN(1<<(10+rng.IntN(8))))*time.Millisecond
 			}
@@ -121,7 +122,7 @@ func (s *sim) newPeer(id int) *simPeer {
 			last.count = 0
 		}
 	}
-	p.sock = &simSocket{k: s.k, peer: p, recvRoom: 1 << (5 + rng.IntN(8)), sendRoom: 1 << (5 + rng.IntN(8)), stalledAt: -1}
+	p.sock = &simSocket{k: s.k, peer: p, recvRoom: 1 << (5 + rng.IntN(8)), sendRoom: 1 << (5 + rng.IntN(8)), stalledAt: -1, drainFrom: -1}
 	if s.plan.large {
 		p.sock.recvRoom, p.sock.sendRoom = 1<<(12+rng.IntN(8)), 1<<(12+rng.IntN(8))
 	}

@@ -156,13 +156,13 @@ func (p *simProto) writable() bool {
 func (p *simProto) OnData(b []byte) (int, int, error) {
 	p.enter("OnData")
 	defer p.leave()
-	if len(b) == 0 || len(b) < p.need || p.ended || p.eof || p.c.paused {
+	if len(b) == 0 || len(b) < p.need || p.ended || p.eof || p.c.paused != 0 {
 		p.s.failf("conn %d: OnData with %d of %d bytes, ended %v, eof %v, paused %v", p.peer.id, len(b), p.need, p.ended, p.eof, p.c.paused)
 	}
 	p.need = 0
 	n := 0
 	for {
-		if p.bulk.count > 0 || !p.writable() || p.c.paused || n > 0 && p.s.rng.IntN(8) == 0 {
+		if p.bulk.count > 0 || !p.writable() || p.c.paused != 0 || n > 0 && p.s.rng.IntN(8) == 0 {
 			return n, 0, nil
 		}
 		op, _, seq, total, ok := simFrameAt(b[n:], p.peer.id)
@@ -276,7 +276,7 @@ func (p *simProto) keep(frame []byte) {
 // resume lets reading go on when nothing holds it any more.
 func (p *simProto) resume() {
 	if p.closed == 0 && p.hold == 0 && p.kept < simPermits {
-		if p.c.paused {
+		if p.c.paused&pauseUser != 0 {
 			p.paused = p.s.k.clock
 		}
 		p.c.ResumeRead()

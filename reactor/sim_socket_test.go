@@ -30,7 +30,7 @@ type simSocket struct {
 	seen   []unix.Errno // what calls have returned
 
 	bornAt, lastIO, stalledAt int64 // stalledAt: first refusal since the last progress; -1: none
-	drainedAt                 int64 // end of stream sent
+	drainFrom, drainedAt      int64 // when the loop began to drain it, -1: not yet; when the end of stream was sent
 }
 
 func (s *simSocket) met(errno unix.Errno) { s.seen = append(s.seen, errno) }
@@ -196,7 +196,7 @@ func (k *simKernel) take(fd, total int) (*simSocket, int, unix.Errno) {
 	case k.chance(k.faults.eintr):
 		return nil, -1, unix.EINTR
 	case k.chance(k.faults.nobufs):
-		s.squeeze()
+		s.stall() // there is room, so no event will tell
 		return nil, -1, [...]unix.Errno{unix.ENOBUFS, unix.ENOMEM}[k.rng.IntN(2)]
 	case s.squeezed || len(s.send) >= s.sendRoom:
 		s.nospace = true
