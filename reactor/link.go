@@ -74,6 +74,7 @@ func (l *loop) setPiped(c, partner *Conn, w pipeWord) {
 	}
 	if w == pipePause {
 		c.paused |= pausePipe
+		c.readAt, c.inWindow.from = 0, 0 // a frame whose rest we do not read has no deadline
 		return
 	}
 	if w == pipeEnd && c.ext != nil && c.ext.pipe == partner {

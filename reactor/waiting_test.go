@@ -200,4 +200,10 @@ func TestFrameDeadlineStandsStillAboveTheHighMark(t *testing.T) {
 	if c.readAt != 0 {
 		t.Fatal("half a frame has a deadline while the protocol has paused")
 	}
+	c.ResumeRead()
+	l.runReady()
+	l.setPiped(c, nil, pipePause)
+	if c.readAt != 0 {
+		t.Fatal("half a frame has a deadline while the partner of a pipe has paused")
+	}
 }
