@@ -54,7 +54,7 @@ func Example_gateway() {
 	check(store.Attach(server))
 	frames, err := framer.NewEndpoint(gateway{}, framer.Options{})
 	check(err)
-	loops, err := reactor.New(reactor.Config{})
+	loops, err := reactor.New(reactor.Config{MaxHandshakesPerPeer: 64, PeerConnRate: 200})
 	check(err)
 
 	// The background: one goroutine for certificates, one for the signal that asks for a reload.
@@ -76,12 +76,13 @@ func Example_gateway() {
 	lis, err := loops.Listen("tcp", "127.0.0.1:0", reactor.ListenConfig{
 		Protocol: func(c *reactor.Conn) reactor.Protocol { return frames.Session(c) },
 		Filter:   func() reactor.Filter { return server.Conn() },
+		Refuse:   func(c *reactor.Conn, cause error) { frames.Refuse(c, cause) }, // what a peer over a limit is told
 	})
 	check(err)
 
 	ask(loops, lis.Addr().String(), roots)
 
-	// The end: no new connections, replies that are under way are sent, then the loops stop, then the background.
+	// The end: no new connections, peers are told and get the replies they are owed, then the loops stop, then the background.
 	patience, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	check(loops.Shutdown(patience))
 	cancel()
