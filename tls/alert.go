@@ -21,6 +21,7 @@ const (
 	AlertInternalError         Alert = 80
 	AlertUserCanceled          Alert = 90
 	AlertMissingExtension      Alert = 109
+	AlertUnsupportedExtension  Alert = 110
 	AlertCertificateRequired   Alert = 116
 	AlertNoApplicationProtocol Alert = 120
 )
@@ -75,7 +76,7 @@ func (a Alert) String() string {
 		return "user_canceled"
 	case AlertMissingExtension:
 		return "missing_extension"
-	case 110:
+	case AlertUnsupportedExtension:
 		return "unsupported_extension"
 	case 112:
 		return "unrecognized_name"
