@@ -110,6 +110,7 @@ func ask(loops *reactor.Reactor, addr string, roots *x509.CertPool) {
 	reply, err := session.Ask(ctx, &framer.Frame{Header: framer.Header{AppProtoID: 7}, Payload: []byte("hello")})
 	check(err)
 	fmt.Println(reply.Code, string(reply.Payload))
+	check(session.Post(func(s *framer.Session) { s.Close(nil) })) // a gateway that shuts down waits for its clients, within limits
 }
 
 // files makes a directory with a throw-away certificate and its key, and the roots that trust it.
