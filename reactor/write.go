@@ -160,6 +160,10 @@ func (l *loop) flushSealed(c *Conn) {
 		}
 		var err error
 		if l.sealed, err = l.seal(c, l.sealed[:0]); err != nil {
+			if c.state == stateDraining && c.cause != nil { // the peer broke a rule: nothing is sealed any more but the alert
+				l.drop(&c.out, c.out.bytes)
+				return
+			}
 			l.kill(c, err)
 			return
 		}
