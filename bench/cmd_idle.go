@@ -49,7 +49,7 @@ func (a *app) idleCommand() *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.IntVar(&o.conns, "conns", 5000, "connections")
-	f.DurationVar(&o.settle, "settle", 3*time.Second, "how long they idle before the reading")
+	f.DurationVar(&o.settle, "settle", 8*time.Second, "how long they idle before the reading: a server that lets memory of quiet connections go does so after some seconds")
 	f.BoolVar(&o.peer, "peer", false, "also measure the net + crypto/tls peer")
 	f.StringVar(&o.json, "json", "", "write the report to this file")
 	return cmd

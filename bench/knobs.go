@@ -34,6 +34,9 @@ func knobFields() map[string]string {
 		"LowWater": "low-water", "HardCap": "hard-cap", "HandshakeWorkers": "accept-semaphore",
 		"HandshakeTimeout": "handshake-timeout", "FrameTimeout": "frame-timeout", "IdleTimeout": "idle-timeout",
 		"WriteTimeout": "write-timeout", "LingerTimeout": "linger-timeout", "SendBuffer": "sndbuf", "RecvBuffer": "rcvbuf",
+		"DrainTimeout": "drain-timeout", "ShutdownGrace": "shutdown-grace", "MinRate": "min-rate", "MaxConns": "max-conns",
+		"MaxConnsPerPeer": "max-conns-per-peer", "MaxHandshakesPerPeer": "max-handshakes-per-peer", "PeerConnRate": "peer-conn-rate",
+		"ConnReadRate": "conn-read-rate", "ConnWriteRate": "conn-write-rate", "PeerReadRate": "peer-read-rate", "PeerWriteRate": "peer-write-rate",
 		"PoolBytes": "pool-bytes", "MaxInflight": "inflight", "MaxFrame": "max-frame",
 	}
 }
@@ -53,6 +56,7 @@ func (k *knobs) register(f *pflag.FlagSet, tls bool) {
 	f.IntVar(&c.RecvBuffer, "rcvbuf", reactor.DefaultSocketBuffer, "SO_RCVBUF, bytes; -1: the kernel's autotuning")
 	f.BoolVar(&k.noDelay, "nodelay", true, "TCP_NODELAY")
 	f.Int64Var(&c.PoolBytes, "pool-bytes", 0, "byte cap on idle buffers per loop; 0: the pool's default")
+	registerLimits(f, c)
 	for _, d := range []struct {
 		p     *time.Duration
 		name  string
@@ -64,6 +68,8 @@ func (k *knobs) register(f *pflag.FlagSet, tls bool) {
 		{&c.IdleTimeout, "idle-timeout", reactor.DefaultIdleTimeout, "longest time without any byte"},
 		{&c.WriteTimeout, "write-timeout", reactor.DefaultWriteTimeout, "longest time without progress while output waits"},
 		{&c.LingerTimeout, "linger-timeout", reactor.DefaultLingerTimeout, "wait for the peer's end after our own"},
+		{&c.DrainTimeout, "drain-timeout", reactor.DefaultDrainTimeout, "bound on writing what is queued when a connection closes"},
+		{&c.ShutdownGrace, "shutdown-grace", reactor.DefaultShutdownGrace, "how long connections are answered after a shutdown's goodbye"},
 	} {
 		f.DurationVar(d.p, d.name, d.value, d.what+"; negative: none")
 	}
@@ -72,6 +78,26 @@ func (k *knobs) register(f *pflag.FlagSet, tls bool) {
 	if tls {
 		f.BoolVar(&k.tickets, "session-tickets", true, "offer session resumption; ticket keys change daily")
 		f.StringVar(&k.ocsp, "ocsp-staple", "", "staple the OCSP response (DER) in this file; empty: none")
+	}
+}
+
+// registerLimits declares the flags of what is limited per server, per peer and per connection.
+func registerLimits(f *pflag.FlagSet, c *reactor.Config) {
+	f.IntVar(&c.MaxConns, "max-conns", 0, "connections at once; 0: nine tenths of the descriptors; negative: no limit")
+	f.IntVar(&c.MinRate, "min-rate", reactor.DefaultMinRate, "least bytes per second of an unfinished frame and of waiting output; negative: none")
+	for _, l := range []struct {
+		p          *int
+		name, what string
+	}{
+		{&c.MaxConnsPerPeer, "max-conns-per-peer", "connections of one peer at once"},
+		{&c.MaxHandshakesPerPeer, "max-handshakes-per-peer", "connections of one peer whose handshake is not complete"},
+		{&c.PeerConnRate, "peer-conn-rate", "new connections of one peer per second"},
+		{&c.ConnReadRate, "conn-read-rate", "bytes per second read from a connection"},
+		{&c.ConnWriteRate, "conn-write-rate", "bytes per second written to a connection"},
+		{&c.PeerReadRate, "peer-read-rate", "bytes per second read from all connections of a peer"},
+		{&c.PeerWriteRate, "peer-write-rate", "bytes per second written to all connections of a peer"},
+	} {
+		f.IntVar(l.p, l.name, 0, l.what+"; 0: no limit")
 	}
 }
 

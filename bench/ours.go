@@ -63,6 +63,7 @@ func openOurs(o *serverOptions, c *stdtls.Certificate) (echoServer, error) {
 	s.listener, err = s.reactor.Listen("tcp", o.listen, reactor.ListenConfig{
 		Protocol: func(c *reactor.Conn) reactor.Protocol { return s.endpoint.Session(c) },
 		Filter:   filter,
+		Refuse:   func(c *reactor.Conn, cause error) { s.endpoint.Refuse(c, cause) },
 		OnError:  func(_ net.Addr, err error) { s.refuse(err) },
 	})
 	if err != nil {
@@ -135,8 +136,8 @@ func (s *ourServer) Count(r *report.Server) {
 	}
 }
 
-// drainWait is how long connections may take to end in good order.
-const drainWait = 5 * time.Second
+// drainWait is how long connections may take to end in good order: longer than the default grace of a shutdown.
+const drainWait = 8 * time.Second
 
 // Close stops accepting and drains; what is left after drainWait is aborted.
 func (s *ourServer) Close() error {
