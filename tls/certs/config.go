@@ -93,7 +93,8 @@ func (c Config) validate() error {
 		}
 	}
 	if v := c.Interval; v >= 0 && (v < minInterval || v > maxInterval) {
-		return fmt.Errorf("certs: Config.Interval is %v; allowed: 0 for the default, negative for never, or %v to %v", v, minInterval, maxInterval)
+		return fmt.Errorf("certs: Config.Interval is %v; allowed: 0 for the default, negative for never, or %v to %v",
+			v, minInterval, maxInterval)
 	}
 	if v := c.OCSP.Timeout; v < minTimeout || v > maxTimeout {
 		return fmt.Errorf("certs: Config.OCSP.Timeout is %v; allowed: 0 for the default, or %v to %v", v, minTimeout, maxTimeout)
@@ -140,7 +141,7 @@ func (t Tickets) validate() error {
 		return fmt.Errorf("certs: Config.Tickets.Keep is %d; allowed: 0 for the default, negative for none, or 1 to %d", t.Keep, maxKeepKeys)
 	}
 	if t.Keep > 0 && time.Duration(t.Keep)*t.Rotate > MaxTicketLife {
-		return fmt.Errorf("certs: Config.Tickets.Keep is %d; allowed: up to %d with Rotate %v, since no ticket lives longer than %v (RFC 8446, 4.6.1)",
+		return fmt.Errorf("certs: Config.Tickets.Keep is %d; allowed: up to %d with Rotate %v, as no ticket outlives %v (RFC 8446)",
 			t.Keep, MaxTicketLife/t.Rotate, t.Rotate, MaxTicketLife)
 	}
 	return nil

@@ -174,17 +174,17 @@ func expectStaple(t *testing.T, s *Store, want []byte) {
 	}
 }
 
-// TestFetch: how responders are asked, and what they can do to us.
-func TestFetch(t *testing.T) {
-	encrypted := httptest.NewTLSServer(http.NotFoundHandler())
-	defer encrypted.Close()
-	for _, tc := range []struct {
-		name    string
-		do      func(sound []byte) func(http.ResponseWriter, []byte)
-		methods string
-		want    string // "": stapled
-	}{
-		{"POST", saying, "POST", ""},
+// fetchCase is what a responder does.
+type fetchCase struct {
+	name    string
+	do      func(sound []byte) func(http.ResponseWriter, []byte)
+	methods string
+	want    string // "": stapled
+}
+
+// fetchCases are responders. encrypted is the URL of one of the other scheme.
+func fetchCases(encrypted string) []fetchCase {
+	return []fetchCase{{"POST", saying, "POST", ""},
 		{"GET only", func(sound []byte) func(http.ResponseWriter, []byte) {
 			first := true
 			return func(w http.ResponseWriter, query []byte) {
@@ -213,7 +213,7 @@ func TestFetch(t *testing.T) {
 		{"garbage", func([]byte) func(http.ResponseWriter, []byte) { return saying([]byte("<html>")) }, "POST", "the answer"},
 		{"to another scheme", func([]byte) func(http.ResponseWriter, []byte) {
 			return func(w http.ResponseWriter, _ []byte) {
-				w.Header().Set("Location", encrypted.URL)
+				w.Header().Set("Location", encrypted)
 				w.WriteHeader(http.StatusTemporaryRedirect)
 			}
 		}, "POST", "redirect from http to https"},
@@ -223,7 +223,14 @@ func TestFetch(t *testing.T) {
 				w.WriteHeader(http.StatusTemporaryRedirect)
 			}
 		}, "POST POST POST POST", "more than 3 redirects"},
-	} {
+	}
+}
+
+// TestFetch: how responders are asked, and what they can do to us.
+func TestFetch(t *testing.T) {
+	encrypted := httptest.NewTLSServer(http.NotFoundHandler())
+	defer encrypted.Close()
+	for _, tc := range fetchCases(encrypted.URL) {
 		t.Run(tc.name, func(t *testing.T) {
 			r := newResponder(t)
 			l := theCA().issue(single, ofResponder(r.URL+"/ocsp"))

@@ -129,7 +129,8 @@ func (s *Store) Health() error {
 			if why == nil {
 				why = errors.New("it has not been fetched yet")
 			}
-			errs = append(errs, fmt.Errorf("certs: Pairs[%d] (%s): the certificate demands a staple and there is none, so clients refuse it: %w", i, p.CertFile, why))
+			errs = append(errs, fmt.Errorf("certs: Pairs[%d] (%s): the certificate demands a staple and has none, so clients refuse it: %w",
+				i, p.CertFile, why))
 		}
 	}
 	errs = append(errs, st.TicketError)
@@ -146,7 +147,8 @@ func (s *Store) expiry(i int, notAfter time.Time) error {
 		return fmt.Errorf("certs: Pairs[%d] (%s): the certificate has expired on %s", i, s.cfg.Pairs[i].CertFile, stamp(notAfter))
 	}
 	if s.cfg.ExpiryWarning > 0 && notAfter.Sub(now) < s.cfg.ExpiryWarning {
-		return fmt.Errorf("certs: Pairs[%d] (%s): the certificate expires on %s and has not been renewed", i, s.cfg.Pairs[i].CertFile, stamp(notAfter))
+		return fmt.Errorf("certs: Pairs[%d] (%s): the certificate expires on %s and has not been renewed",
+			i, s.cfg.Pairs[i].CertFile, stamp(notAfter))
 	}
 	return nil
 }
