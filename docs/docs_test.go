@@ -10,7 +10,8 @@ import (
 
 // folders are the packages that documents name tests of.
 func folders() map[string]string {
-	return map[string]string{"pool": "pool", "framer": "framer", "reactor": "reactor", "tls": "tls", "certs": "tls/certs", "bench": "bench", "docs": "docs"}
+	return map[string]string{"pool": "pool", "framer": "framer", "reactor": "reactor", "tls": "tls", "certs": "tls/certs", "bench": "bench",
+		"adversary": "bench/internal/adversary", "docs": "docs"}
 }
 
 // functions are the tests, fuzz targets and examples in a folder.
