@@ -3,7 +3,7 @@ package reactor
 // startClose begins the end of c: drain, goodbye, end of stream, linger.
 func (l *loop) startClose(c *Conn, cause error) {
 	switch c.state {
-	case stateConnecting:
+	case stateConnecting, stateProxy:
 		l.kill(c, cause)
 	case stateHandshake:
 		if !c.stepping { // a worker has the filter: nothing can be said
@@ -244,7 +244,7 @@ func (l *loop) shutdownConn(c *Conn) {
 	switch {
 	case c.state == stateOpen:
 		l.leave(c)
-	case c.state == stateHandshake && !c.dialled && grace >= 0:
+	case (c.state == stateHandshake || c.state == stateProxy) && !c.dialled && grace >= 0:
 		if at := l.now + int64(grace); c.phaseAt == 0 || at < c.phaseAt {
 			c.phaseAt = at
 			l.wheel.file(c, at)

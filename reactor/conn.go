@@ -16,6 +16,8 @@ type connState uint8
 const (
 	// stateConnecting: connect(2) is under way; nothing else happens until the socket is writable.
 	stateConnecting connState = iota
+	// stateProxy: the PROXY header of an accepted connection is awaited; there is no filter and no protocol yet.
+	stateProxy
 	// stateHandshake: the filter's handshake is under way; the protocol sees nothing, its writes wait.
 	stateHandshake
 	// stateOpen: bytes flow both ways (only outwards once the peer has ended its stream).

@@ -1,11 +1,20 @@
 package reactor
 
-// receive decides what an accepted, registered connection begins with.
+// receive decides what an accepted, registered connection begins with: a refusal, the PROXY header, or the handshake.
 func (l *loop) receive(c *Conn, lis *Listener) {
-	if lis.unix && !lis.allow.admits(c.cred) {
+	trusted := lis.proxy != nil && lis.proxy.trusts(c.remote.Addr())
+	if lis.unix && !lis.allow.admits(c.cred) || lis.proxy != nil && !trusted && !lis.proxy.Direct {
 		l.count[counterRefusedPeers]++
 		l.kill(c, ErrPeerRefused)
 		return
 	}
-	l.enter(c)
+	if !trusted {
+		l.enter(c)
+		return
+	}
+	c.state = stateProxy
+	if t := l.r.cfg.HandshakeTimeout; t > 0 {
+		c.phaseAt = l.now + int64(t)
+		l.wheel.file(c, c.phaseAt)
+	}
 }

@@ -157,7 +157,7 @@ func (l *loop) enter(c *Conn) {
 		c.filter = c.opts.filter()
 		l.active = nil
 	}
-	if t := l.r.cfg.HandshakeTimeout; t > 0 && c.filter != nil {
+	if t := l.r.cfg.HandshakeTimeout; t > 0 && c.filter != nil && c.phaseAt == 0 { // it runs already after a PROXY header
 		c.phaseAt = l.now + int64(t)
 		l.wheel.file(c, c.phaseAt)
 	}

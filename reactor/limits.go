@@ -122,6 +122,13 @@ const (
 	dirLockPause = 10 * time.Millisecond
 	// maxAllowed bounds the numbers in an allow-list, which is searched once per accepted connection.
 	maxAllowed = 1024
+	// maxProxyV1 is the longest version 1 PROXY header (its specification, §2.1).
+	maxProxyV1 = 107
+	// maxProxyV2 bounds what follows the 16 fixed bytes of a version 2 header: addresses take up to 216 bytes, a client's
+	// certificate among the TLVs about 2 KiB. go-proxyproto's default is the same.
+	maxProxyV2 = 4096
+	// maxTrusted bounds ProxyConfig.Trusted, which is searched once per accepted connection.
+	maxTrusted = 256
 	// decayEvery is how often unused pool memory is given back.
 	decayEvery = time.Second
 	// wakeToken marks the eventfd in epoll data; slots are never negative.

@@ -30,6 +30,9 @@ type ListenConfig struct {
 	// closed at once and counted (Stats.RefusedPeers). When both are nil the file's mode decides alone; an abstract socket
 	// ("@name"), which has no file, then admits the process' own user and root. Root needs to be listed like any other.
 	AllowUIDs, AllowGIDs []uint32
+
+	// Proxy has connections begin with a PROXY header, as balancers send it. nil: they do not.
+	Proxy *ProxyConfig
 }
 
 // Listener is a listening socket that all loops accept from.
@@ -42,6 +45,7 @@ type Listener struct {
 	mode   os.FileMode
 	unix   bool
 	allow  allowList
+	proxy  *ProxyConfig
 	unspec bool // bound to a wildcard address: each connection's own address must be asked for
 	snd    int
 	rcv    int
@@ -61,14 +65,11 @@ type acceptor struct {
 // accepting. network is "tcp", "tcp4", "tcp6" or "unix". A unix socket's file that a dead process has left is replaced; a
 // live socket, or a file of another kind, is an error. "@name" is an abstract socket, without a file. Any goroutine.
 func (r *Reactor) Listen(network, addr string, lc ListenConfig) (*Listener, error) {
-	if lc.Protocol == nil {
-		return nil, errors.New("reactor: ListenConfig.Protocol is nil, a function is required")
-	}
 	sa, family, err := resolve(network, addr)
 	if err != nil {
 		return nil, err
 	}
-	if err := lc.validateUnix(family == unix.AF_UNIX); err != nil {
+	if err := lc.validate(family == unix.AF_UNIX); err != nil {
 		return nil, err
 	}
 	lis := r.newListener(lc)
@@ -84,9 +85,20 @@ func (r *Reactor) Listen(network, addr string, lc ListenConfig) (*Listener, erro
 	return lis, nil
 }
 
+// validate checks lc for a kind of socket.
+func (lc *ListenConfig) validate(isUnix bool) error {
+	if lc.Protocol == nil {
+		return errors.New("reactor: ListenConfig.Protocol is nil, a function is required")
+	}
+	if err := lc.validateUnix(isUnix); err != nil {
+		return err
+	}
+	return lc.Proxy.validate(isUnix)
+}
+
 // newListener is a listener without a socket.
 func (r *Reactor) newListener(lc ListenConfig) *Listener {
-	return &Listener{r: r, opts: connOptions{protocol: lc.Protocol, filter: lc.Filter, refuse: lc.Refuse, onError: lc.OnError}}
+	return &Listener{r: r, proxy: lc.Proxy.clone(), opts: connOptions{protocol: lc.Protocol, filter: lc.Filter, refuse: lc.Refuse, onError: lc.OnError}}
 }
 
 // start has all loops accept from lis, whose socket listens. When it fails, the socket is closed.

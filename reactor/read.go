@@ -18,6 +18,8 @@ type workBuffer struct {
 // canRead says whether reading c's socket now makes sense.
 func (c *Conn) canRead() bool {
 	switch c.state {
+	case stateProxy:
+		return c.end == endNone
 	case stateHandshake:
 		return !c.stepping && c.end == endNone
 	case stateOpen:
@@ -154,7 +156,8 @@ func (l *loop) rewind() {
 // pull reads the socket once and processes what came. It returns the number of bytes; 0 or less ends the turn.
 func (l *loop) pull(c *Conn) int {
 	var p []byte
-	if c.filter == nil {
+	plain := c.filter == nil && c.state != stateProxy
+	if plain {
 		p = l.plainSpace(c)
 	} else {
 		p = l.cipher[c.cipherLen:]
@@ -184,7 +187,7 @@ func (l *loop) pull(c *Conn) int {
 	if n < len(p) && !c.hangup {
 		c.readable = false
 	}
-	if c.filter == nil {
+	if plain {
 		l.work.end += n
 		l.deliver(c)
 	} else {
@@ -248,6 +251,8 @@ func (l *loop) takeCipher(c *Conn, n int) []byte {
 func (l *loop) process(c *Conn, src []byte) {
 	for progress := true; progress; {
 		switch {
+		case c.state == stateProxy:
+			src, progress = l.readProxy(c, src)
 		case c.filter == nil || c.end != endNone && c.state == stateOpen:
 			l.deliver(c)
 			return
@@ -370,7 +375,10 @@ func (l *loop) inputEnded(c *Conn) {
 			c.end, c.endErr = endError, err
 		}
 	}
-	if c.state == stateHandshake {
+	switch c.state {
+	case stateProxy:
+		c.end, c.endErr = endError, errProxyIncomplete
+	case stateHandshake:
 		c.end, c.endErr = endError, ioError("handshake", unix.ECONNRESET)
 	}
 }
@@ -389,6 +397,8 @@ func (l *loop) finishInput(c *Conn) {
 	end := c.end
 	c.end = endTold
 	switch {
+	case c.state == stateProxy:
+		l.proxyFailed(c, c.endErr)
 	case c.state == stateHandshake:
 		l.handshakeFailed(c, c.endErr)
 	case end == endError:

@@ -21,6 +21,7 @@ const (
 	counterStale                          // events for a connection that was gone
 	counterExpired                        // deadlines that ended a connection
 	counterPanics                         // panics in callbacks
+	counterProxyFailed                    // PROXY headers that were not valid or not complete
 	counterRefusedPeers                   // connections closed at once because of who the peer is
 	numCounters
 )
@@ -64,7 +65,7 @@ type Stats struct {
 	Accepted, Opened, Closed              uint64
 	Handshakes, HandshakesFailed          uint64
 	AcceptErrors, Refused                 uint64 // failed accepts; connections refused: over a limit (ClosedBy has the reason), or no descriptor left
-	RefusedPeers                          uint64 // closed at once because of who the peer is
+	RefusedPeers, ProxyFailed             uint64 // closed at once because of who the peer is; for want of a valid PROXY header
 	Reads, Writes                         uint64 // system calls
 	BytesIn, BytesOut                     uint64 // on sockets
 	Wakes, StaleEvents, Expired, Panics   uint64
@@ -87,6 +88,7 @@ func (r *Reactor) Stats() Stats {
 		s.HandshakesFailed += c(counterHandshakeFailed)
 		s.AcceptErrors += c(counterAcceptErrors)
 		s.Refused += c(counterRefused)
+		s.ProxyFailed += c(counterProxyFailed)
 		s.RefusedPeers += c(counterRefusedPeers)
 		s.Reads += c(counterReads)
 		s.Writes += c(counterWrites)
