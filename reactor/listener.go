@@ -58,6 +58,7 @@ type acceptor struct {
 	lis     *Listener
 	rearmAt int64 // when a listener that was disarmed is armed again; 0: armed
 	backoff int64 // the next pause
+	armed   bool  // in epoll
 	closed  bool
 }
 
@@ -249,17 +250,25 @@ func (l *loop) addListener(lis *Listener) {
 func (l *loop) arm(i int) {
 	ev := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLEXCLUSIVE, Fd: int32(-i - 2)}
 	if errno := l.r.sys.epollAdd(l.ep, l.listeners[i].lis.fd, &ev); errno != 0 {
-		l.disarm(l.listeners[i], false)
+		l.disarm(l.listeners[i])
+		return
 	}
+	l.listeners[i].armed = true
 }
 
 // disarm takes a listener out of epoll for a pause that doubles from time to time.
-func (l *loop) disarm(a *acceptor, registered bool) {
-	if registered {
-		l.r.sys.epollDel(l.ep, a.lis.fd)
-	}
+func (l *loop) disarm(a *acceptor) {
+	l.unarm(a)
 	a.backoff = min(max(2*a.backoff, int64(acceptBackoffMin)), int64(acceptBackoffMax))
 	a.rearmAt = l.now + a.backoff
+}
+
+// unarm takes a listener out of epoll.
+func (l *loop) unarm(a *acceptor) {
+	if a.armed {
+		a.armed = false
+		l.r.sys.epollDel(l.ep, a.lis.fd)
+	}
 }
 
 // rearm ends the pause.
@@ -307,11 +316,11 @@ func (l *loop) acceptOne(a *acceptor) bool {
 	case unix.EMFILE, unix.ENFILE:
 		l.count[counterAcceptErrors]++
 		l.refuseOne(a)
-		l.disarm(a, true)
+		l.disarm(a)
 		return false
 	default:
 		l.count[counterAcceptErrors]++
-		l.disarm(a, true)
+		l.disarm(a)
 		return false
 	}
 }
@@ -338,12 +347,9 @@ func (l *loop) closeListener(lis *Listener) {
 		if a.lis != lis || a.closed {
 			continue
 		}
-		armed := a.rearmAt == 0
 		for n := 0; n < listenBacklog && l.acceptOne(a); n++ { // an accept storm does not keep it open
 		}
-		if armed && a.rearmAt == 0 {
-			l.r.sys.epollDel(l.ep, lis.fd)
-		}
+		l.unarm(a)
 		a.closed, a.rearmAt = true, 0
 	}
 }
