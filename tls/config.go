@@ -74,6 +74,9 @@ func (c Config) validate() (Config, error) {
 		return c, fmt.Errorf("tls: Config.RecordsPerKey is %d; allowed: 0 to %d", c.RecordsPerKey, DefaultRecordsPerKey)
 	}
 	c.TLS = c.restrict(c.TLS.Clone())
+	if err := c.KeyExchange.available(c.TLS.CurvePreferences); err != nil {
+		return c, err
+	}
 	return c, nil
 }
 
@@ -176,6 +179,9 @@ func (s *Server) configFor(hello *stdtls.ClientHelloInfo) (*stdtls.Config, error
 	p, ok := hello.Conn.(*pipe)
 	if !ok {
 		return nil, errors.New("tls: configuration used outside its server")
+	}
+	if n := len(hello.ServerName); n > maxServerName {
+		return nil, fmt.Errorf("tls: server name of %d bytes; allowed: up to %d", n, maxServerName)
 	}
 	chosen := s.user
 	if s.user.GetConfigForClient != nil {

@@ -196,7 +196,11 @@ func (c *Conn) Finish(dst []byte, cause error) []byte {
 		return dst
 	}
 	c.state = after
-	if !c.out.keyed() || c.out.wake(c.agreed.suite) != nil {
+	if !c.out.keyed() {
+		return dst
+	}
+	defer c.out.wipe()
+	if c.out.wake(c.agreed.suite) != nil {
 		return dst
 	}
 	alert := AlertCloseNotify
@@ -208,7 +212,6 @@ func (c *Conn) Finish(dst []byte, cause error) []byte {
 		dst = c.out.seal(dst, typeAlert, []byte{alert.level(), byte(alert)})
 	}
 	c.update = updateNone
-	c.out.wipe()
 	return dst
 }
 
@@ -223,8 +226,8 @@ func (c *Conn) Sleep() {
 	}
 }
 
-// Bind says which addresses ClientHelloInfo.Conn has in callbacks. addrs is asked when a callback asks, and forgotten when the
-// handshake is done. Call it before Handshake, if at all. Loop only.
+// Bind says which addresses ClientHelloInfo.Conn has in callbacks. addrs is asked when a callback asks, on the goroutine that runs
+// Step, and forgotten when the handshake is done. Call it before Handshake, if at all. Loop only.
 func (c *Conn) Bind(addrs interface {
 	LocalAddr() net.Addr
 	RemoteAddr() net.Addr

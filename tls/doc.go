@@ -23,13 +23,16 @@
 //   - Key wear-out (RFC 8446, 5.5): the write key is replaced before the AEAD's limit.
 //   - Amplification by cheap records: empty records, key updates, user_canceled alerts and tickets are counted, and each has a
 //     bound. A peer's many key update requests get one answer, with our next data.
-//   - Memory exhaustion before authentication: a server creates nothing until a whole ClientHello is there, and bounds its size.
+//   - Memory exhaustion before authentication: a server creates nothing until a whole ClientHello is there, and bounds its size and
+//     that of the name in it. A peer can be refused before that, see [Conn.Refuse].
+//   - Memory of idle connections: one that [Conn.Sleep] was called on holds some 200 bytes.
+//   - Recording today for a quantum computer of tomorrow: hybrid key exchange is on unless [Config].KeyExchange says otherwise.
 //   - Splicing across key changes: a message may not span a KeyUpdate, and the pieces of a message may not be interleaved with
 //     other records.
 //   - Cross-protocol confusion (ALPACA, plain HTTP, SSLv2): the first byte that cannot belong to a TLS handshake ends the
 //     connection with an alert; a client that offers only foreign ALPN protocols is refused.
 //   - Downgrade: only TLS 1.3 is spoken, whatever the configuration's callbacks return.
-//   - Replay of early data: 0-RTT is neither offered nor accepted.
+//   - Replay of early data: 0-RTT is neither offered nor accepted; a client that announces it is refused.
 //   - Session mix-up: a client without a server name does not use the session cache, whose key would be the same for all peers.
 //   - Padding: a record's length is judged after authentication only, and padding is removed before anyone sees the plaintext.
 //

@@ -1,7 +1,9 @@
 package tls
 
 import (
+	"context"
 	stdtls "crypto/tls"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -97,6 +99,22 @@ func (k KeyExchange) check(field string, preferences []stdtls.CurveID) error {
 		if !slices.Contains(ids, id) {
 			return fmt.Errorf("tls: %s[%d] is %s; allowed with Config.KeyExchange %v: %s", field, i, groupLabel(id), k, labels)
 		}
+	}
+	return nil
+}
+
+// available finds out whether the process has any of the groups: GODEBUG may rule out hybrid ones, and FIPS 140 mode some of the
+// others. crypto/tls says so when it makes a ClientHello; this one goes nowhere.
+func (k KeyExchange) available(preferences []stdtls.CurveID) error {
+	if len(preferences) == 0 {
+		return nil
+	}
+	probe := stdtls.Client(&pipe{closed: true}, &stdtls.Config{
+		ServerName: "probe.invalid", MinVersion: stdtls.VersionTLS13, CurvePreferences: preferences,
+	})
+	if err := probe.HandshakeContext(context.Background()); !errors.Is(err, errPipeClosed) {
+		return fmt.Errorf("tls: Config.KeyExchange is %v and Config.TLS.CurvePreferences allow %v; "+
+			"GODEBUG (tlsmlkem, tlssecpmlkem, fips140) must leave at least one of them: %w", k, preferences, err)
 	}
 	return nil
 }

@@ -43,6 +43,10 @@ const (
 	// maxTicketRun is larger: a server may hand out many tickets at once for a client that opens many connections.
 	maxTicketRun = 128
 
+	// maxServerName bounds the name a client asks for, in bytes, because the connection keeps it: a DNS name has at most 253 characters
+	// (RFC 1035, 2.3.4), while the extension could hold as much as the ClientHello.
+	maxServerName = 255
+
 	// handshakeStack is how many bytes of stack a handshake is given before it starts. A ClientHello with a post-quantum key share takes
 	// crypto/tls to 16 KiB, the next power of two; reaching it in steps costs 5 % of a handshake.
 	handshakeStack = 12 << 10

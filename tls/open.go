@@ -127,6 +127,7 @@ func (c *Conn) alert(content []byte) error {
 		} else {
 			c.state = statePeerClosed
 		}
+		c.update = min(c.update, updateAnswer) // see UpdateKeys
 		c.in.wipe()
 		return io.EOF
 	case AlertUserCanceled:
