@@ -303,5 +303,8 @@ func (c *Conn) checkWrite() error {
 func (c *Conn) touch() {
 	if c.loop.cur != c {
 		c.loop.flushLater(c)
+		if c.ext != nil && c.ext.pipe != nil && c.Queued() > c.loop.r.cfg.HighWater {
+			c.loop.overflows(c) // not only when the turn ends: its partner may be about to bring more
+		}
 	}
 }

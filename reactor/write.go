@@ -33,12 +33,8 @@ func (l *loop) flush(c *Conn) {
 // marks pauses or resumes reading by the queue's length, and tells a protocol that waits.
 func (l *loop) marks(c *Conn) {
 	n := c.Queued()
-	if n > l.r.cfg.HighWater && !c.over {
-		c.over = true
-		c.readAt, c.inWindow.from = 0, 0 // a frame whose rest we do not read has no deadline
-		if c.ext != nil && c.ext.pipe != nil {
-			l.tellPipe(c, pipePause)
-		}
+	if n > l.r.cfg.HighWater {
+		l.overflows(c)
 	}
 	if n > l.r.cfg.LowWater || !(c.over || c.starved) {
 		return
@@ -58,6 +54,18 @@ func (l *loop) marks(c *Conn) {
 		if c.out.bytes > 0 || c.state == stateDraining {
 			l.flushLater(c) // not now: a producer that never stops must not hold the loop
 		}
+	}
+}
+
+// overflows notes that c's output is above the high-water mark, and has its partner paused.
+func (l *loop) overflows(c *Conn) {
+	if c.over {
+		return
+	}
+	c.over = true
+	c.readAt, c.inWindow.from = 0, 0 // a frame whose rest we do not read has no deadline
+	if c.ext != nil && c.ext.pipe != nil {
+		l.tellPipe(c, pipePause)
 	}
 }
 
