@@ -6,7 +6,7 @@ import "errors"
 // other: while the output of one is above its high-water mark, the other is not read, until the output has fallen to the
 // low-water mark. What is forwarded, and when one end's close ends the other, stays the protocols' business. A connection
 // has at most one partner; the link ends when either closes. They may be on different loops: the partner is then paused
-// with its loop's next turn, so it may bring up to one turn's input (ReadBuffer) more. ErrClosed when one of them is
+// with its loop's next turn, and what it had posted by then still comes: see DialConfig.Near. ErrClosed when one of them is
 // closed. Any goroutine.
 func Pipe(a, b *Conn) error {
 	if a == b || a.loop.r != b.loop.r {

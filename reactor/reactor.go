@@ -116,6 +116,9 @@ type DialConfig struct {
 	Protocol func(*Conn) Protocol
 	// Filter makes the connection's filter; nil: plain. Called on the goroutine that dials.
 	Filter func() Filter
+	// Near puts the connection on the loop of this one; nil: on the loop with the fewest. A gateway wants that for the two
+	// ends of a Pipe: their protocols may then call each other's loop-only methods directly, and the marks are exact.
+	Near *Conn
 }
 
 // Dial starts connecting to addr and returns at once; host names are looked up first, which may block. network is as for
@@ -133,6 +136,12 @@ func (r *Reactor) Dial(network, addr string, dc DialConfig) (*Conn, error) {
 		return nil, &Error{Why: ReasonIO, Msg: "dial " + addr, Err: err}
 	}
 	l := r.lightest(r.loops[0])
+	if dc.Near != nil {
+		if l = dc.Near.loop; l.r != r {
+			_ = unix.Close(fd)
+			return nil, errors.New("reactor: DialConfig.Near is a connection of another reactor, one of this reactor is required")
+		}
+	}
 	l.load.Add(1)
 	o := &connOptions{filter: dc.Filter, addr: unconnected(family), peer: &net.UnixAddr{Net: "unix", Name: addr}}
 	c := &Conn{loop: l, fd: int32(fd), opts: o, wtick: -1, dialled: true}
