@@ -83,9 +83,9 @@ const (
 	tasksPerTurn = 1024
 	// minRateWindow is over which MinRate is taken: a pause of a few seconds on a bad link is no attack.
 	minRateWindow = 10 * time.Second
-	// bucketPart: a token bucket holds 1/20 s of its rate, so that the rate is kept within a few per cent over seconds, and a
-	// wake-up that the wheel's tick delays loses nothing.
-	bucketPart = 20
+	// bucketPart: a token bucket holds 1/10 s of its rate, so that the rate is kept within a few per cent over seconds, and a
+	// wake-up that the wheel's tick or a busy machine delays loses nothing.
+	bucketPart = 10
 	// minBucket is the smallest bucket: fewer bytes per system call are not worth it.
 	minBucket = 512
 	// sleepAfter is the quiet time after which a filter lets go of what it can rebuild.

@@ -108,7 +108,7 @@ func (ps *peers) remove(a netip.Addr, p *peer, half bool) {
 		p.half--
 	}
 	if p.conns == 0 && p.fresh == nil {
-		// Its byte buckets go with it: a peer that comes back at once gains a twentieth of a second.
+		// Its byte buckets go with it: a peer that comes back at once gains a tenth of a second.
 		delete(ps.m, peerKey(a))
 	}
 }
