@@ -148,6 +148,11 @@ func (s *sim) checkOwed() {
 		}
 		if c := s.connOf(p.sock); c != nil && c.inAt|c.outAt != 0 {
 			continue // it waits for tokens or memory, and the clock does move on
+		} else if c != nil && c.paused&pausePipe != 0 {
+			if o := c.ext.pipe; o == nil || !o.over {
+				s.failf("peer %d waits for ever for the partner of a pipe, which is not above its mark", p.id)
+			}
+			continue
 		}
 		switch {
 		case p.sentEnd && p.proto != nil:
@@ -181,7 +186,9 @@ func (s *sim) fits(p *simProto, cause error) bool {
 	var pe *PanicError
 	switch {
 	case cause == nil:
-		return p.ended && !p.asked
+		return p.ended && !p.asked && k.taken >= p.wrote
+	case cause == ErrMinReadRate, cause == ErrMinWriteRate:
+		return cfg.MinRate > 0 && since(p.openedAt, minRateWindow)
 	case cause == errSimAsked:
 		return p.asked
 	case cause == errSimFrame:
@@ -239,6 +246,10 @@ func (s *sim) checkEnd() {
 	if s.told != int(panics) || s.told > s.thrown {
 		s.failf("%d panics counted, %d told, %d thrown", panics, s.told, s.thrown)
 	}
+	if n := s.r.admitted.Load(); n != 0 {
+		s.failf("%d connections are still counted", n)
+	}
+	s.checkPeers()
 	for _, p := range s.protos {
 		if p.closed != 1 {
 			s.failf("conn %d: %d times OnClose", p.peer.id, p.closed)
@@ -275,5 +286,17 @@ func (s *sim) checkPeer(p *simPeer) {
 	}
 	if p.plainGot != pr.wrote {
 		s.failf("peer %d: %d bytes of %d, and a clean end", p.id, p.plainGot, pr.wrote)
+	}
+}
+
+// checkPeers looks for peers that are still counted.
+func (s *sim) checkPeers() {
+	if s.r.peers == nil {
+		return
+	}
+	for a, p := range s.r.peers.m {
+		if p.conns != 0 || p.half != 0 {
+			s.failf("peer %v still counts: %d connections, %d half-open", a, p.conns, p.half)
+		}
 	}
 }

@@ -18,6 +18,7 @@ type simPlan struct {
 	panics   bool
 	refuse   bool // a peer that hangs is possible
 	large    bool
+	pipes    bool
 	accepted int
 	dialled  int
 	close    int // step at which listeners close; -1: at the end
@@ -63,6 +64,9 @@ func newSimPlan(rng *rand.Rand, seed uint64) simPlan {
 		p.limit = 3 + 3*p.cfg.Loops + 1 + rng.IntN(4)
 	}
 	p.panics, p.refuse = one(8), one(3)
+	if one(3) {
+		p.limit1(rng)
+	}
 	if one(2) {
 		p.timeouts = true
 		p.jumpy = one(2)
@@ -80,6 +84,28 @@ func newSimPlan(rng *rand.Rand, seed uint64) simPlan {
 		}
 	}
 	return p
+}
+
+// limit1 turns some of the limits on, low enough to be met.
+func (p *simPlan) limit1(rng *rand.Rand) {
+	one := func(n int) bool { return rng.IntN(n) == 0 }
+	for _, v := range []*int{&p.cfg.MaxConns, &p.cfg.MaxConnsPerPeer, &p.cfg.MaxHandshakesPerPeer, &p.cfg.PeerConnRate} {
+		if one(3) {
+			*v = 1 + rng.IntN(4)
+		}
+	}
+	for _, v := range []*int{&p.cfg.ConnReadRate, &p.cfg.ConnWriteRate, &p.cfg.PeerReadRate, &p.cfg.PeerWriteRate} {
+		if one(4) {
+			*v = 1 << (10 + rng.IntN(10))
+		}
+	}
+	if one(3) {
+		p.cfg.MinRate = 1 + rng.IntN(1000)
+	}
+	if one(2) {
+		p.cfg.ShutdownGrace = time.Duration(1+rng.IntN(10)) * time.Second
+	}
+	p.pipes = one(2)
 }
 
 // newPeer makes one peer with its plan.
@@ -162,7 +188,7 @@ func (s *sim) ourFilter(client bool, flights int) Filter {
 }
 
 // newProto makes the protocol of c, whose peer is p.
-func (s *sim) newProto(c *Conn, p *simPeer) *simProto {
+func (s *sim) newProto(c *Conn, p *simPeer) Protocol {
 	pr := &simProto{s: s, c: c, peer: p, rude: s.rng.IntN(20) == 0}
 	if s.plan.panics && s.rng.IntN(3) == 0 {
 		pr.boom = []string{"OnOpen", "OnData", "OnEOF", "OnDrained", "OnGoodbye", "OnClose"}[s.rng.IntN(6)]
@@ -172,6 +198,9 @@ func (s *sim) newProto(c *Conn, p *simPeer) *simProto {
 	}
 	p.proto = pr
 	s.protos = append(s.protos, pr)
+	if s.rng.IntN(2) == 0 {
+		return &simLeaver{pr}
+	}
 	return pr
 }
 

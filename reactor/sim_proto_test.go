@@ -38,6 +38,7 @@ type simProto struct {
 	closed int
 	inside bool   // a callback runs
 	ended  bool   // Close was called, or a callback has asked for it
+	stays  bool   // OnShutdown has returned true
 	asked  bool   // with errSimAsked
 	badIn  bool   // OnData has returned errSimFrame
 	told   error  // by OnGoodbye
@@ -110,7 +111,7 @@ func (p *simProto) OnEOF() bool {
 	if p.eof || p.ended {
 		p.s.failf("conn %d: OnEOF again or after the end", p.peer.id)
 	}
-	if !p.peer.sentEnd && !p.peer.saidBye {
+	if ended := p.peer.sentEnd && p.c.filter == nil || p.peer.saidBye; !ended && !p.stays {
 		p.s.failf("conn %d: OnEOF without an end", p.peer.id)
 	}
 	p.eof = true
@@ -123,6 +124,19 @@ func (p *simProto) OnEOF() bool {
 	}
 	p.ended = true
 	return false
+}
+
+// simLeaver is a simProto that may stay for a while after a shutdown has begun.
+type simLeaver struct{ *simProto }
+
+func (p *simLeaver) OnShutdown() bool {
+	p.enter("OnShutdown")
+	defer p.leave()
+	if p.stays || p.ended || !p.s.drained {
+		p.s.failf("conn %d: OnShutdown, stays %v, ended %v", p.peer.id, p.stays, p.ended)
+	}
+	p.stays = p.s.rng.IntN(4) > 0
+	return p.stays
 }
 
 func (p *simProto) OnClose(cause error) {

@@ -81,6 +81,7 @@ type sim struct {
 	thrown   int // panics so far
 	told     int // as the reactor has told us
 	turns    int
+	piped    int
 
 	wantDrain, drained bool
 	wantAbort, aborted bool
@@ -242,7 +243,7 @@ func (s *sim) events() {
 
 // act lets one thing happen outside of the loops; false: there is nothing.
 func (s *sim) act() bool {
-	n := len(s.peers) + 7
+	n := len(s.peers) + 8
 	first := s.rng.IntN(n)
 	for i := range n {
 		at := (first + i) % n
@@ -262,6 +263,8 @@ func (s *sim) act() bool {
 			did = s.actListener()
 		case 6:
 			did = s.actShutdown()
+		case 7:
+			did = s.actPipe()
 		default:
 			p := s.peers[at]
 			did = !p.came && s.come(p) || p.act()
@@ -449,6 +452,16 @@ func (s *sim) actShutdown() bool {
 		return false
 	}
 	return true
+}
+
+// actPipe makes a pipe of two connections, a few times.
+func (s *sim) actPipe() bool {
+	if !s.plan.pipes || s.piped == 4 || len(s.protos) < 2 || s.rng.IntN(8) > 0 {
+		return false
+	}
+	s.piped++
+	a, b := s.protos[s.rng.IntN(len(s.protos))], s.protos[s.rng.IntN(len(s.protos))]
+	return a != b && Pipe(a.c, b.c) == nil
 }
 
 // quiet is called when only time can change anything.

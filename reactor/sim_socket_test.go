@@ -21,6 +21,7 @@ type simSocket struct {
 	squeezed bool // the kernel is short of memory: takes nothing until it is relieved
 	nospace  bool // a write or a wait has found it full: an edge follows
 
+	taken  int  // bytes, in all
 	finIn  bool // the peer's end of stream has arrived
 	finOut bool // ours was sent
 	reset  bool // the connection is broken
@@ -205,6 +206,7 @@ func (k *simKernel) take(fd, total int) (*simSocket, int, unix.Errno) {
 	}
 	n := min(total, s.sendRoom-len(s.send))
 	s.lastIO, s.stalledAt = k.clock, -1
+	defer func() { s.taken += n }()
 	if n > 1 && k.chance(k.faults.short) {
 		n = 1 + k.rng.IntN(n-1)
 		s.squeeze()
