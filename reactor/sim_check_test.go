@@ -279,7 +279,7 @@ func (s *sim) checkPeer(p *simPeer) {
 		return
 	}
 	if p.filter != nil && !p.gotBye {
-		if pr.opened && (s.tls == nil || !p.broke) {
+		if pr.opened && p.shaken && (s.tls == nil || !p.broke) {
 			s.failf("peer %d: end without the filter's goodbye", p.id)
 		}
 		return

@@ -231,6 +231,23 @@ func (f *simFilter) EOF() error {
 	return errSimTruncated
 }
 
+// Refuse makes it a Refuser.
+func (f *simFilter) Refuse(dst []byte) []byte {
+	f.check("Refuse")
+	if f.steps > 0 || f.got > 0 {
+		f.s.failf("Refuse in the middle of a handshake")
+	}
+	return f.record(dst, simAlert, nil)
+}
+
+// Sleep makes it a Sleeper.
+func (f *simFilter) Sleep() {
+	f.check("Sleep")
+	if !f.done {
+		f.s.failf("Sleep before the handshake is done")
+	}
+}
+
 func (f *simFilter) Release() { f.released = true }
 
 func (f *simFilter) String() string {

@@ -129,6 +129,7 @@ type simPeer struct {
 	wire, plain []byte // received: not decrypted, not judged
 	plainGot    int
 	sentEnd     bool
+	early       bool // sends something wrong instead of a handshake
 	broke       bool // it has broken the connection, by its plan
 	gotEnd      bool
 	gotBye      bool // the filter's goodbye
@@ -154,6 +155,10 @@ func (p *simPeer) finished() bool { return p.gotEnd || p.gotReset || p.sock.rese
 
 // build puts more frames into out.
 func (p *simPeer) build() {
+	if p.filter != nil && !p.shaken && p.early && !p.broke {
+		p.broke = true
+		p.out = append(p.out[:0], simShake, 0, 1, 0, 0, 0, 0, 1, 2, 3, 4, 5)
+	}
 	if p.filter != nil && !p.shaken || p.gotReset || p.sentEnd {
 		return
 	}
@@ -172,7 +177,10 @@ func (p *simPeer) build() {
 	}
 	if p.next == len(p.frames) && p.end == endGarbage && !p.broke {
 		p.broke = true
-		p.out = append(p.out, "something that is neither a frame nor a record of any kind"...)
+		p.push([]byte("something that is not a frame"))
+		if p.filter != nil {
+			p.out[len(p.out)-1-p.s.rng.IntN(20)] ^= 64 // nor a record
+		}
 	}
 }
 

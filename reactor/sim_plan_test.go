@@ -117,6 +117,7 @@ func (s *sim) newPeer(id int) *simPeer {
 	if one(4) {
 		p.end = simEnd(rng.IntN(int(numSimEnds)))
 	}
+	p.early = p.end == endGarbage && one(2)
 	if s.plan.refuse && one(2) {
 		if one(2) {
 			p.muteAt = rng.IntN(1 << rng.IntN(12))
@@ -230,6 +231,14 @@ func (s *sim) listen() *simListener {
 		}
 		return s.newProto(c, s.peerOf(c))
 	}}}
+	if s.rng.IntN(2) == 0 {
+		sl.lis.opts.refuse = func(c *Conn, cause error) {
+			if cause == nil || c.proto != nil {
+				s.failf("Refuse: cause %v, protocol %v", cause, c.proto != nil)
+			}
+			_ = c.Write(appendSimFrame(nil, s.peerOf(c).id, opBye, 0, 0, 5))
+		}
+	}
 	if sl.flights > 0 {
 		sl.lis.opts.filter = func() Filter {
 			if s.plan.panics && s.rng.IntN(10) == 0 {

@@ -268,8 +268,15 @@ func (p *simProto) keep(frame []byte) {
 	} else {
 		frame = append([]byte(nil), frame...)
 	}
+	boom := p.s.plan.panics && p.s.rng.IntN(6) == 0
 	p.s.post(p, func() {
 		p.kept--
+		defer func() {
+			if boom {
+				p.s.thrown++
+				panic(simPanic{}) // costs nobody anything
+			}
+		}()
 		if buf != nil && p.s.rng.IntN(2) == 0 {
 			p.count(p.c.WriteBuf(buf, len(buf.B)-cap(frame), len(frame)), len(frame))
 		} else {
