@@ -90,3 +90,13 @@ func TestBind(t *testing.T) {
 		t.Error("placeholders")
 	}
 }
+
+// What an embedding event loop looks for.
+var _ interface {
+	Bind(c interface {
+		LocalAddr() net.Addr
+		RemoteAddr() net.Addr
+	})
+	Refuse(dst []byte) []byte
+	Sleep()
+} = (*Conn)(nil)
