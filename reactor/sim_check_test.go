@@ -44,7 +44,7 @@ func (s *sim) deadline(c *Conn, k *simSocket) int64 {
 	}
 	cfg := &s.plan.cfg
 	switch c.state {
-	case stateConnecting, stateHandshake:
+	case stateProxy, stateConnecting, stateHandshake:
 		by(k.bornAt, cfg.HandshakeTimeout)
 	case stateOpen:
 		by(max(k.lastIO, k.peer.proto.openedAt), cfg.IdleTimeout)

@@ -157,7 +157,7 @@ func (p *simPeer) finished() bool { return p.gotEnd || p.gotReset || p.sock.rese
 func (p *simPeer) build() {
 	if p.filter != nil && !p.shaken && p.early && !p.broke {
 		p.broke = true
-		p.out = append(p.out[:0], simShake, 0, 1, 0, 0, 0, 0, 1, 2, 3, 4, 5)
+		p.out = append(p.out, simShake, 0, 1, 0, 0, 0, 0, 1, 2, 3, 4, 5)
 	}
 	if p.filter != nil && !p.shaken || p.gotReset || p.sentEnd {
 		return

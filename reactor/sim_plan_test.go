@@ -2,8 +2,10 @@ package reactor
 
 import (
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"net"
+	"net/netip"
 	"time"
 )
 
@@ -231,6 +233,9 @@ func (s *sim) listen() *simListener {
 		}
 		return s.newProto(c, s.peerOf(c))
 	}}}
+	if s.rng.IntN(4) == 0 {
+		sl.lis.proxy = &ProxyConfig{Trusted: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24")}, Direct: s.rng.IntN(2) == 0}
+	}
 	if s.rng.IntN(2) == 0 {
 		sl.lis.opts.refuse = func(c *Conn, cause error) {
 			if cause == nil || c.proto != nil {
@@ -254,6 +259,22 @@ func (s *sim) listen() *simListener {
 		}
 	}
 	return sl
+}
+
+// header is what a balancer puts in front of p's stream.
+func (p *simPeer) header() []byte {
+	if p.lis.lis.proxy == nil || p.addr[2] != 0 {
+		return nil
+	}
+	if p.s.rng.IntN(2) == 0 {
+		return []byte(proxyV2 + "\x20\x00\x00\x00") // LOCAL
+	}
+	h := fmt.Appendf(nil, "PROXY TCP4 192.0.2.%d 198.51.100.1 %d 443\r\n", 1+p.s.rng.IntN(2), 1000+p.id)
+	if p.s.rng.IntN(8) == 0 {
+		h[p.s.rng.IntN(len(h)-2)] = '!'
+		p.broke = true
+	}
+	return h
 }
 
 // startDial dials p, as Reactor.Dial does with a socket of the real kernel.

@@ -299,6 +299,7 @@ func (s *sim) come(p *simPeer) bool {
 		if p.lis.flights > 0 {
 			p.filter = s.newFilter(true, p.lis.flights)
 		}
+		p.out = p.header()
 		p.lis.file.queue = append(p.lis.file.queue, p.sock)
 		s.k.notify(p.lis.file, 1) // EPOLLIN
 	}
