@@ -129,6 +129,17 @@ const (
 	maxProxyV2 = 4096
 	// maxTrusted bounds ProxyConfig.Trusted, which is searched once per accepted connection.
 	maxTrusted = 256
+	// maxName bounds ListenConfig.Name; systemd has the same bound for the names of descriptors.
+	maxName = 255
+	// maxHandover is how many listeners are handed over at once: one message carries at most 253 descriptors (SCM_MAX_FD).
+	maxHandover = 128
+	// maxInherited bounds LISTEN_FDS, so that a wrong number does not claim descriptors by the thousand.
+	maxInherited = 1024
+	// handoverTimeout bounds the time a successor takes from connect to ready, so that one that hangs does not keep the next
+	// one waiting.
+	handoverTimeout = time.Minute
+	// handoverPause is waited after a failed accept of a successor.
+	handoverPause = 50 * time.Millisecond
 	// decayEvery is how often unused pool memory is given back.
 	decayEvery = time.Second
 	// wakeToken marks the eventfd in epoll data; slots are never negative.

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
@@ -31,6 +32,10 @@ type ListenConfig struct {
 	// ("@name"), which has no file, then admits the process' own user and root. Root needs to be listed like any other.
 	AllowUIDs, AllowGIDs []uint32
 
+	// Name is what a successor knows the listener by (ServeHandover, Listener.File); "" is its network and address. Up to
+	// 255 bytes.
+	Name string
+
 	// Proxy has connections begin with a PROXY header, as balancers send it. nil: they do not.
 	Proxy *ProxyConfig
 }
@@ -51,6 +56,12 @@ type Listener struct {
 	rcv    int
 	once   sync.Once
 	err    error
+
+	name   string
+	shared atomic.Bool // other processes may accept from the socket too
+	left   atomic.Bool // handed over: Close leaves the queue and the file to others
+	mu     sync.Mutex  // guards closed, and fd against being closed
+	closed bool
 }
 
 // acceptor is one loop's view of a listener.
@@ -91,6 +102,9 @@ func (lc *ListenConfig) validate(isUnix bool) error {
 	if lc.Protocol == nil {
 		return errors.New("reactor: ListenConfig.Protocol is nil, a function is required")
 	}
+	if len(lc.Name) > maxName {
+		return fmt.Errorf("reactor: ListenConfig.Name has %d bytes, allowed are up to %d", len(lc.Name), maxName)
+	}
 	if err := lc.validateUnix(isUnix); err != nil {
 		return err
 	}
@@ -106,6 +120,9 @@ func (r *Reactor) newListener(lc ListenConfig) *Listener {
 func (r *Reactor) start(lis *Listener, lc ListenConfig) error {
 	if err := lis.describe(); err != nil {
 		return errors.Join(err, lis.abandon())
+	}
+	if lis.name = lc.Name; lis.name == "" {
+		lis.name = lis.addr.Network() + ":" + lis.addr.String()
 	}
 	if u, ok := lis.addr.(*net.UnixAddr); ok {
 		lis.unix, lis.allow = true, lc.allowed(u.Name)
@@ -166,6 +183,15 @@ func (r *Reactor) socket(family int) (int, error) {
 	if err != nil {
 		return -1, os.NewSyscallError("socket", err)
 	}
+	if err := r.configure(fd, family); err != nil {
+		_ = unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
+}
+
+// configure sets the configured options.
+func (r *Reactor) configure(fd, family int) (err error) {
 	set := func(level, opt, v int) {
 		if err == nil && v >= 0 {
 			err = os.NewSyscallError("setsockopt", unix.SetsockoptInt(fd, level, opt, v))
@@ -176,11 +202,7 @@ func (r *Reactor) socket(family int) (int, error) {
 	if family != unix.AF_UNIX && !r.cfg.Nagle {
 		set(unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
 	}
-	if err != nil {
-		_ = unix.Close(fd)
-		return -1, err
-	}
-	return fd, nil
+	return err
 }
 
 // describe reads back what the kernel made of the socket.
@@ -211,11 +233,15 @@ func (lis *Listener) Addr() net.Addr { return lis.addr }
 // clamping it to net.core.wmem_max and rmem_max. Any goroutine.
 func (lis *Listener) Granted() (send, recv int) { return lis.snd, lis.rcv }
 
-// Close stops accepting. Connections that the kernel had queued are accepted first, established ones go on. It returns
-// when no loop accepts any more. Any goroutine except a loop's.
+// Close stops accepting. Connections that the kernel had queued are accepted first, established ones go on, and a unix
+// socket's file is removed. A listener that has been handed over leaves queue and file to the successor. It returns when
+// no loop accepts any more. Any goroutine except a loop's.
 func (lis *Listener) Close() error {
 	lis.once.Do(func() {
-		err := lis.file.remove() // first: nobody may come after the loops have taken the last
+		var err error
+		if !lis.left.Load() {
+			err = lis.file.remove() // first: nobody may come after the loops have taken the last
+		}
 		var wg sync.WaitGroup
 		for _, l := range lis.r.loops {
 			wg.Add(1)
@@ -224,7 +250,10 @@ func (lis *Listener) Close() error {
 			}
 		}
 		wg.Wait()
+		lis.mu.Lock()
+		lis.closed = true
 		lis.err = errors.Join(err, os.NewSyscallError("close", unix.Close(lis.fd)))
+		lis.mu.Unlock()
 		lis.r.forget(lis)
 	})
 	return lis.err
@@ -249,6 +278,9 @@ func (l *loop) addListener(lis *Listener) {
 // arm puts listener i into epoll, level-triggered.
 func (l *loop) arm(i int) {
 	ev := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLEXCLUSIVE, Fd: int32(-i - 2)}
+	if l.id == 0 && l.listeners[i].lis.shared.Load() {
+		ev.Events = unix.EPOLLIN
+	}
 	if errno := l.r.sys.epollAdd(l.ep, l.listeners[i].lis.fd, &ev); errno != 0 {
 		l.disarm(l.listeners[i])
 		return
@@ -347,7 +379,7 @@ func (l *loop) closeListener(lis *Listener) {
 		if a.lis != lis || a.closed {
 			continue
 		}
-		for n := 0; n < listenBacklog && l.acceptOne(a); n++ { // an accept storm does not keep it open
+		for n := 0; n < listenBacklog && !lis.left.Load() && l.acceptOne(a); n++ { // an accept storm does not keep it open
 		}
 		l.unarm(a)
 		a.closed, a.rearmAt = true, 0

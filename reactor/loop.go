@@ -265,6 +265,8 @@ func (l *loop) perform(t *task) {
 		l.link(t.c, t.peer)
 	case taskPipe:
 		l.setPiped(t.c, t.peer, t.word)
+	case taskShare:
+		l.shareListener(t.lis)
 	case taskListen:
 		l.addListener(t.lis)
 	case taskClose:

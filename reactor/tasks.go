@@ -21,6 +21,7 @@ const (
 	taskPipe                   // c is told word by its partner peer
 	taskListen                 // accept from a listener
 	taskClose                  // close a listener
+	taskShare                  // a listener is now shared with other processes
 )
 
 // task is one item of a loop's queue.
