@@ -343,7 +343,8 @@ func (l *loop) acceptOne(a *acceptor) bool {
 		return true
 	case unix.EAGAIN:
 		return false
-	case unix.EINTR, unix.ECONNABORTED:
+	case unix.EINTR, unix.ECONNABORTED, unix.EPROTO, unix.ENOPROTOOPT, unix.ENETDOWN, unix.ENETUNREACH, unix.ENONET,
+		unix.EHOSTDOWN, unix.EHOSTUNREACH: // of one waiting connection (accept(2)); the next may be fine
 		return true
 	case unix.EMFILE, unix.ENFILE:
 		l.count[counterAcceptErrors]++

@@ -142,7 +142,11 @@ func TestTLSHandshakeFailures(t *testing.T) {
 		{"gone", func(c *net.TCPConn, _ *stdtls.Config) { _ = c.Close() }, ReasonIO},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			r := start(t, Config{HandshakeTimeout: 100 * time.Millisecond})
+			timeout := 20 * time.Second
+			if tc.want == ReasonHandshakeTimeout {
+				timeout = 100 * time.Millisecond
+			}
+			r := start(t, Config{HandshakeTimeout: timeout})
 			failed := make(chan error, 1)
 			lis, cfg := secure(t, r, script{open: func(*Conn) { t.Error("opened") }}, func(_ net.Addr, err error) { failed <- err })
 			c := dialNet(t, lis)
