@@ -207,3 +207,31 @@ func TestFrameDeadlineStandsStillAboveTheHighMark(t *testing.T) {
 		t.Fatal("half a frame has a deadline while the partner of a pipe has paused")
 	}
 }
+
+// copying is a filter that changes nothing.
+type copying struct{ Filter }
+
+func (copying) Release()                                     {}
+func (copying) Seal(dst, src []byte, _ bool) ([]byte, error) { return append(dst, src...), nil }
+func (copying) Finish(dst []byte, _ error) []byte            { return append(dst, '.') }
+
+// broken is a feed whose socket is broken.
+type broken struct{ feed }
+
+func (broken) write(int, []byte) (int, unix.Errno) { return -1, unix.ECONNRESET }
+
+// A close whose last output could not be written is not clean, also when the output was sealed and is in no queue any
+// more (found by the simulation).
+func TestLostSealedOutputIsNoCleanClose(t *testing.T) {
+	k := &broken{}
+	l, c := still(t, &k.feed, Config{}, copying{}, script{}.with)
+	l.r.sys = k
+	if err := c.Write([]byte("lost")); err != nil {
+		t.Fatal(err)
+	}
+	c.Close(nil)
+	l.flushDirty()
+	if c.state != stateClosed || c.cause == nil {
+		t.Fatalf("state %d, cause %v", c.state, c.cause)
+	}
+}

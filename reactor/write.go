@@ -122,7 +122,11 @@ func (l *loop) wrote(c *Conn, n, want int, errno unix.Errno) bool {
 		l.unpin(&c.out)
 		return false
 	default:
-		l.kill(c, ioError("write", errno))
+		err := ioError("write", errno)
+		if c.state == stateDraining && c.cause == nil && !c.finished {
+			c.cause = err // what was sealed for this write is in no queue any more: it is lost all the same
+		}
+		l.kill(c, err)
 		return false
 	}
 	l.count[counterBytesOut] += uint64(n)
