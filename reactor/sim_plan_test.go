@@ -32,7 +32,8 @@ type simPlan struct {
 func newSimPlan(rng *rand.Rand, seed uint64) simPlan {
 	p := simPlan{limit: 1 << 20, close: -1, drain: -1, abort: -1}
 	one := func(n int) bool { return rng.IntN(n) == 0 }
-	p.large = one(40)
+	p.panics = one(8)
+	p.large = one(40) || p.panics && one(6)
 	p.accepted, p.dialled = 1+rng.IntN(4), rng.IntN(3)
 	p.cfg = Config{Loops: 1, Poison: true, ReadBuffer: minReadBuffer, WriteCoalesce: 1 << (10 + rng.IntN(5)), HandshakeWorkers: 1,
 		HandshakeTimeout: -1, FrameTimeout: -1, IdleTimeout: -1, WriteTimeout: -1, LingerTimeout: -1, DrainTimeout: -1, ShutdownGrace: -1,
@@ -65,7 +66,7 @@ func newSimPlan(rng *rand.Rand, seed uint64) simPlan {
 	if one(8) {
 		p.limit = 3 + 3*p.cfg.Loops + 1 + rng.IntN(4)
 	}
-	p.panics, p.refuse = one(8), one(3)
+	p.refuse = one(3)
 	if one(3) {
 		p.limit1(rng)
 	}
