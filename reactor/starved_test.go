@@ -97,22 +97,19 @@ func TestOutOfDescriptors(t *testing.T) {
 		}
 		answer("stats %d %d %d %d", &conns, &errs, &refused, &accepts)
 	}
-	dial := func() net.Conn {
-		t.Helper()
-		c, err := net.Dial("tcp", addr)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return c
+	first, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
 	}
-	first := dial()
 	if err := echoes(first); err != nil {
 		t.Fatal(err)
 	}
 	ask("starve")
 	var crowd []net.Conn
 	for range 40 {
-		crowd = append(crowd, dial())
+		if c, err := net.Dial("tcp", addr); err == nil { // else it was refused on the spot
+			crowd = append(crowd, c)
+		}
 	}
 	waitFor(t, "want of descriptors", func() bool { ask(""); return errs >= 4 })
 	if conns < 2 {
@@ -133,7 +130,10 @@ func TestOutOfDescriptors(t *testing.T) {
 		_ = c.Close()
 	}
 	waitFor(t, "service once descriptors are free", func() bool { // one may still be refused for those before it in the queue
-		c := dial()
+		c, err := net.Dial("tcp", addr)
+		if err != nil {
+			return false
+		}
 		defer func() { _ = c.Close() }()
 		return echoes(c) == nil
 	})
