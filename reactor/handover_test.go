@@ -347,8 +347,11 @@ func TestHandoverRefusesAndRecovers(t *testing.T) {
 	if _, err := os.Lstat(path); !os.IsNotExist(err) {
 		t.Errorf("the path: %v", err)
 	}
+}
 
-	// A predecessor that does not follow the protocol.
+// A predecessor that does not follow the protocol.
+func TestTakeOverFromAStranger(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "handover")
 	for name, msg := range map[string][]byte{"empty": {}, "version": {9, 0, 0}, "cut": {1, 0, 9, 'x'}, "no descriptors": {1, 0, 1, 'x'}} {
 		ln, file, err := listenHandover(path)
 		if err != nil {

@@ -113,26 +113,32 @@ func TestRoleInherited(t *testing.T) {
 	}
 }
 
-func TestInheritedFiles(t *testing.T) {
+// foreign are listeners that this package has not made, and their files.
+func foreign(t *testing.T) (_, _ net.Listener, files []*os.File) {
+	t.Helper()
 	tcp, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = tcp.Close() }()
+	t.Cleanup(func() { _ = tcp.Close() })
 	local, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(t.TempDir(), "s"), Net: "unix"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = local.Close() }()
-	var files []*os.File
+	t.Cleanup(func() { _ = local.Close() })
 	for _, l := range []interface{ File() (*os.File, error) }{tcp, local} {
 		f, err := l.File()
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer func() { _ = f.Close() }()
+		t.Cleanup(func() { _ = f.Close() })
 		files = append(files, f)
 	}
+	return tcp, local, files
+}
+
+func TestInheritedFiles(t *testing.T) {
+	tcp, local, files := foreign(t)
 	for _, tt := range []struct {
 		name, pid, fds, names string
 		files                 []*os.File

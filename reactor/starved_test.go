@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"os/exec"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -64,73 +65,91 @@ func TestRoleStarved(t *testing.T) {
 	}
 }
 
-func TestOutOfDescriptors(t *testing.T) {
-	cmd := other(t, "Starved")
-	in, err := cmd.StdinPipe()
+// starving is a server in a process of its own, and its last answer.
+type starving struct {
+	t     *testing.T
+	cmd   *exec.Cmd
+	in    io.WriteCloser
+	lines *bufio.Scanner
+	addr  string
+
+	conns, errs, refused, accepts int64
+}
+
+func startStarving(t *testing.T) *starving {
+	t.Helper()
+	k := &starving{t: t, cmd: other(t, "Starved")}
+	in, err := k.cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := cmd.StdoutPipe()
+	out, err := k.cmd.StdoutPipe()
 	if err == nil {
-		err = cmd.Start()
+		err = k.cmd.Start()
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	lines := bufio.NewScanner(out)
-	answer := func(format string, to ...any) {
-		t.Helper()
-		for lines.Scan() {
-			if n, _ := fmt.Sscanf(lines.Text(), format, to...); n == len(to) {
-				return
-			}
+	k.in, k.lines = in, bufio.NewScanner(out)
+	k.answer("address %s", &k.addr)
+	return k
+}
+
+// answer waits for a line of a form.
+func (k *starving) answer(format string, to ...any) {
+	k.t.Helper()
+	for k.lines.Scan() {
+		if n, _ := fmt.Sscanf(k.lines.Text(), format, to...); n == len(to) {
+			return
 		}
-		t.Fatal("the server is gone")
 	}
-	var addr string
-	answer("address %s", &addr)
-	var conns, errs, refused, accepts int64
-	ask := func(what string) {
-		t.Helper()
-		if _, err := fmt.Fprintln(in, what); err != nil {
-			t.Fatal(err)
-		}
-		answer("stats %d %d %d %d", &conns, &errs, &refused, &accepts)
+	k.t.Fatal("the server is gone")
+}
+
+func (k *starving) ask(what string) {
+	k.t.Helper()
+	if _, err := fmt.Fprintln(k.in, what); err != nil {
+		k.t.Fatal(err)
 	}
-	first, err := net.Dial("tcp", addr)
+	k.answer("stats %d %d %d %d", &k.conns, &k.errs, &k.refused, &k.accepts)
+}
+
+func TestOutOfDescriptors(t *testing.T) {
+	k := startStarving(t)
+	first, err := net.Dial("tcp", k.addr)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := echoes(first); err != nil {
 		t.Fatal(err)
 	}
-	ask("starve")
+	k.ask("starve")
 	var crowd []net.Conn
 	for range 40 {
-		if c, err := net.Dial("tcp", addr); err == nil { // else it was refused on the spot
+		if c, err := net.Dial("tcp", k.addr); err == nil { // else it was refused on the spot
 			crowd = append(crowd, c)
 		}
 	}
-	waitFor(t, "want of descriptors", func() bool { ask(""); return errs >= 4 })
-	if conns < 2 {
-		t.Errorf("%d connections: the free descriptors were not used", conns)
+	waitFor(t, "want of descriptors", func() bool { k.ask(""); return k.errs >= 4 })
+	if k.conns < 2 {
+		t.Errorf("%d connections: the free descriptors were not used", k.conns)
 	}
 	if err := echoes(first); err != nil {
 		t.Errorf("the established connection: %v", err)
 	}
-	if refused == 0 {
+	if k.refused == 0 {
 		t.Error("nobody was told")
 	}
-	before := accepts
+	before := k.accepts
 	time.Sleep(500 * time.Millisecond)
-	if ask(""); accepts-before > 400 { // each loop: pauses of at least 10 ms, two accepts each; a busy loop makes 100,000
-		t.Errorf("%d accepts in half a second", accepts-before)
+	if k.ask(""); k.accepts-before > 400 { // each loop: pauses of at least 10 ms, two accepts each; a busy loop makes 100,000
+		t.Errorf("%d accepts in half a second", k.accepts-before)
 	}
 	for _, c := range crowd {
 		_ = c.Close()
 	}
 	waitFor(t, "service once descriptors are free", func() bool { // one may still be refused for those before it in the queue
-		c, err := net.Dial("tcp", addr)
+		c, err := net.Dial("tcp", k.addr)
 		if err != nil {
 			return false
 		}
@@ -141,9 +160,10 @@ func TestOutOfDescriptors(t *testing.T) {
 		t.Errorf("the established connection: %v", err)
 	}
 	_ = first.Close()
-	_ = in.Close()
-	_, _ = io.Copy(io.Discard, out)
-	if err := cmd.Wait(); err != nil {
+	_ = k.in.Close()
+	for k.lines.Scan() {
+	}
+	if err := k.cmd.Wait(); err != nil {
 		t.Error(err)
 	}
 }
