@@ -239,8 +239,8 @@ func (s *sim) checkEnd() {
 		}
 		panics += l.count[counterPanics]
 		closed += l.count[counterClosed]
-		if l.load.Load() != 0 || l.conns != 0 {
-			s.failf("loop %d: load %d, %d connections", i, l.load.Load(), l.conns)
+		if l.load.Load() != 0 || l.conns != 0 || l.refused != 0 {
+			s.failf("loop %d: load %d, %d connections, %d refused", i, l.load.Load(), l.conns, l.refused)
 		}
 	}
 	if s.told != int(panics) || s.told > s.thrown {
