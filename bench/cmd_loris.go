@@ -20,7 +20,7 @@ import (
 // Figures of the measurement with a hostile crowd.
 const (
 	lorisRatio   = 1.10        // the healthy load's p99 with the crowd, of that without
-	lorisKept    = 1 << 10     // bytes of server memory per hostile connection that may stay when they are gone
+	lorisKept    = idleLimit   // bytes of server memory per hostile connection that may stay when they are gone
 	crowdShare   = 0.95        // of the crowd must have been opened at once or before when a window begins
 	crowdPerProc = 5000        // connections of one process: well within its descriptors, and more processes open faster
 	crowdPoll    = time.Second // between two readings while the crowd forms or leaves

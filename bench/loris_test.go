@@ -27,9 +27,6 @@ func TestLoris(t *testing.T) {
 	}
 	c := r.Loris.Rounds[0].Crowd
 	for _, k := range hostile.Kinds() {
-		if k == hostile.SlowReader { // it does not see its end
-			continue
-		}
 		if c.Opened[k.String()] < 5 || c.Ended[k.String()] == 0 {
 			t.Errorf("%s: %d opened, %d ended by the server", k, c.Opened[k.String()], c.Ended[k.String()])
 		}

@@ -40,7 +40,7 @@ func (a *app) startServer(command string, files *cert.Files, more ...string) (*s
 	if err != nil {
 		return nil, err
 	}
-	s := &serverProcess{transport: "tcp", json: filepath.Join(files.Dir, "server.json")}
+	s := &serverProcess{transport: "tcp", json: filepath.Join(files.Dir, fmt.Sprintf("server-%d.json", time.Now().UnixNano()))}
 	args := []string{command, "--listen", "127.0.0.1:0", "--with-parent", "--json", s.json}
 	for _, k := range serverKinds() {
 		if k.command == command && k.tls {

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Kind is how a hostile connection behaves.
@@ -211,9 +213,28 @@ func (c *Crowd) behave(ctx context.Context, kind Kind, conn net.Conn) {
 				return
 			}
 		}
-		<-ctx.Done() // only a reader would notice the server's end
+		awaitEnd(conn)
 	}
 }
+
+// awaitEnd waits until the connection is no longer established, without reading what waits on it.
+func awaitEnd(conn net.Conn) {
+	t, ok := conn.(*tls.Conn)
+	if !ok {
+		return
+	}
+	rc, err := t.NetConn().(*net.TCPConn).SyscallConn()
+	if err != nil {
+		return
+	}
+	_ = rc.Read(func(fd uintptr) (done bool) { // fails when we close it ourselves
+		i, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
+		return err != nil || i.State != tcpEstablished
+	})
+}
+
+// tcpEstablished is the kernel's number for the state.
+const tcpEstablished = 1
 
 // drip sends b byte by byte until the peer ends the connection.
 func (c *Crowd) drip(ctx context.Context, conn net.Conn, b []byte) {

@@ -1,6 +1,7 @@
 package load
 
 import (
+	"sync/atomic"
 	"time"
 
 	"github.com/ron-transport/ron-transport/framer"
@@ -13,6 +14,7 @@ type connState uint8
 const (
 	connDialing  connState = iota // not ready yet: TCP or the handshake is under way
 	connReady                     // may carry frames
+	connLeaving                   // the server has announced its shutdown: no new request, answers still come
 	connRetiring                  // closed by the fleet itself: its end is no failure
 	connEnded                     // closed, by whatever cause; it never comes back
 )
@@ -37,10 +39,12 @@ type conn struct {
 	dec      framer.Decoder
 	frame    framer.Frame
 	inflight queue
-	next     uint64      // sequence number of the next request
-	base     uint64      // sequence number of the timetable's request 0
-	want     uint64      // sequence number of the next reply
-	probe    chan<- bool // while set, the next reply (or the end) is reported here and not measured
+	next     uint64               // sequence number of the next request
+	base     uint64               // sequence number of the timetable's request 0
+	want     uint64               // sequence number of the next reply
+	heir     atomic.Pointer[conn] // takes over when the server shuts down; set by the loop, for the controller
+	from     *conn                // whose heir this is, until it is open; nil for others
+	probe    chan<- bool          // while set, the next reply (or the end) is reported here and not measured
 }
 
 func newConn(f *Fleet, idx int) *conn {
@@ -50,6 +54,10 @@ func newConn(f *Fleet, idx int) *conn {
 // OnOpen is called by the reactor when the transport is ready.
 func (c *conn) OnOpen() {
 	c.state = connReady
+	if c.from != nil {
+		c.inherit()
+		return
+	}
 	if !c.extra() {
 		c.g.conns = append(c.g.conns, c)
 		c.f.live.Add(1)
@@ -94,6 +102,10 @@ func (c *conn) OnData(p []byte) (consumed, need int, err error) {
 // reply accounts for one frame of the server; true when it is the echo that was due.
 func (c *conn) reply(now int64, f *framer.Frame) bool {
 	e := &c.g.errs
+	if f.CorrID == 0 && f.Code == statusUnavailable && f.Flags&framer.FlagResp != 0 {
+		c.leave()
+		return false
+	}
 	if f.Code != statusOK {
 		if c.g.inside(now) {
 			countStatus(e, f.Code)
@@ -148,7 +160,46 @@ func (c *conn) take() int64 {
 		c.g.totalInFlight--
 	}
 	c.want++
+	if c.state == connRetiring && c.inflight.n == 0 {
+		c.t.Close(nil) // the last answer of a server that shuts down
+	}
 	return start
+}
+
+// leave is called when the server says that it shuts down: a new connection is opened, which takes the timetable over; this
+// one waits for the answers it is owed.
+func (c *conn) leave() {
+	if c.state != connReady || c.extra() {
+		return
+	}
+	c.state = connLeaving
+	n := newConn(c.f, c.idx)
+	n.from = c
+	c.f.dial(n)
+}
+
+// inherit makes c the connection of its number, in place of one whose server shuts down.
+func (c *conn) inherit() {
+	old := c.from
+	c.from = nil
+	c.next, c.base, c.want = old.next, old.base, old.next
+	for i, o := range c.g.conns {
+		if o == old {
+			c.g.conns[i] = c
+		}
+	}
+	old.heir.Store(c)
+	c.f.live.Add(1)
+	c.g.moved++
+	if old.state == connLeaving {
+		old.state = connRetiring
+		if old.inflight.n == 0 {
+			old.t.Close(nil)
+		} else {
+			c.g.old = append(c.g.old, old)
+		}
+	}
+	c.OnDrained() // what has fallen due meanwhile
 }
 
 // fill keeps the closed loop's number of requests in flight.
@@ -219,11 +270,15 @@ func (c *conn) OnClose(cause error) {
 	was := c.state
 	c.state = connEnded
 	if was == connDialing {
-		c.f.ready(c, orUnexpected(cause))
+		c.notOpened(orUnexpected(cause))
 		return
 	}
 	c.tell(was == connRetiring)
-	if was == connRetiring || c.extra() {
+	if c.extra() {
+		return
+	}
+	if was == connRetiring && c.inflight.n == 0 {
+		c.f.live.Add(-1)
 		return
 	}
 	c.f.live.Add(-1)
@@ -234,5 +289,17 @@ func (c *conn) OnClose(cause error) {
 		c.inflight = queue{}
 		c.f.note(orUnexpected(cause))
 		c.g.publish()
+	}
+}
+
+// notOpened reports a dial that failed.
+func (c *conn) notOpened(err error) {
+	if c.from == nil {
+		c.f.ready(c, err)
+		return
+	}
+	if c.f.stage.Load() != stageDone { // nobody takes over: the timetable of this number stands still
+		c.g.errs.DialFailed++
+		c.f.note(err)
 	}
 }

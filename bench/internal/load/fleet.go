@@ -17,6 +17,9 @@ import (
 // statusOK is the code of a good reply.
 const statusOK = 200
 
+// statusUnavailable on corr_id 0 is a server's goodbye.
+const statusUnavailable = 503
+
 // stage is what the fleet is doing. It only moves forward.
 type stage = int32
 
@@ -31,6 +34,7 @@ const (
 type Fleet struct {
 	cfg   Config
 	net   *Net
+	dial  func(*conn)  // net.dial
 	clock func() int64 // nanoseconds since the fleet was made: all offsets are of this clock
 	plan  sched.Plan
 	stage atomic.Int32
@@ -62,7 +66,7 @@ func NewFleet(cfg Config, n *Net) (*Fleet, error) {
 		return nil, err
 	}
 	zero := time.Now()
-	f := &Fleet{cfg: cfg, net: n, clock: func() int64 { return int64(time.Since(zero)) }, opened: make(chan opened, dialsAtOnce)}
+	f := &Fleet{cfg: cfg, net: n, dial: n.dial, clock: func() int64 { return int64(time.Since(zero)) }, opened: make(chan opened, dialsAtOnce)}
 	if cfg.open() {
 		var err error
 		if f.plan, err = sched.New(cfg.RPS, cfg.Conns); err != nil {
@@ -114,7 +118,7 @@ func (f *Fleet) Open(ctx context.Context, warm bool, progress func(ready int)) e
 			c := newConn(f, first)
 			first++
 			pending++
-			f.net.dial(c)
+			f.dial(c)
 		}
 		o, err := f.await(ctx)
 		if err != nil {
@@ -174,7 +178,7 @@ func (f *Fleet) EchoSample(ctx context.Context, n int) (failed int, err error) {
 // is then paid, and its session ticket has arrived before others ask to resume.
 func (f *Fleet) Warm(ctx context.Context) error {
 	c := newConn(f, f.cfg.Conns) // a number of its own
-	f.net.dial(c)
+	f.dial(c)
 	o, err := f.await(ctx)
 	if err != nil {
 		return err

@@ -21,12 +21,14 @@ type group struct {
 	late *hist.Recorder // open loop: how long after its due time a request was written, within the window
 	errs report.Errors
 
-	slice *span // nil: none is being measured
+	old   []*conn // replaced, and owed answers when that happened
+	slice *span   // nil: none is being measured
 
 	// The cursor of the timetable: conns[pos] is due next, with its request k.
 	pos int
 	k   int64
 
+	moved          uint64 // connections that took over from one whose server shut down
 	inWindow       uint64 // good replies within the window
 	writtenInside  uint64 // requests written within the window
 	totalSent      uint64
@@ -111,7 +113,7 @@ func (g *group) start() {
 // settle counts what was due within the window and never answered, with the least latency it can have had. It runs after
 // the loops have ended.
 func (g *group) settle(end int64) {
-	for _, c := range g.conns {
+	for _, c := range slices.Concat(g.conns, g.old) {
 		for {
 			start, ok := c.inflight.pop()
 			if !ok {
@@ -119,7 +121,7 @@ func (g *group) settle(end int64) {
 			}
 			g.unanswered(start, end)
 		}
-		if !g.f.cfg.open() {
+		if !g.f.cfg.open() || c.heir.Load() != nil {
 			continue
 		}
 		for k := int64(c.next - c.base); ; k++ {

@@ -88,8 +88,10 @@ func (f *Fleet) startGroups(ctx context.Context) error {
 // post runs fn on the loop of g, through the first of its connections that still takes it. Controller or pacer.
 func (f *Fleet) post(g *group, fn func()) bool {
 	for _, c := range f.conns {
-		if c.g == g && c.t.Post(fn) == nil {
-			return true
+		for ; c != nil && c.g == g; c = c.heir.Load() {
+			if c.t.Post(fn) == nil {
+				return true
+			}
 		}
 	}
 	return false
@@ -236,9 +238,10 @@ func (f *Fleet) phase(settled int64) *report.Phase {
 		late.Merge(g.late)
 		p.Frames += g.inWindow
 		p.Sent += g.writtenInside
+		p.Moved += g.moved
 		p.Errors.Add(&g.errs)
 	}
-	p.Errors.DialFailed = uint64(f.dialErrs)
+	p.Errors.DialFailed += uint64(f.dialErrs)
 	if f.firstErr != nil {
 		p.Errors.FirstError = f.firstErr.Error()
 	}

@@ -85,7 +85,7 @@ func (n *Net) dial(c *conn) {
 		dc.Filter = func() reactor.Filter { return c.tls }
 	}
 	if _, err := n.loops[c.idx%len(n.loops)].Dial("tcp", n.cfg.Addr, dc); err != nil {
-		c.f.ready(c, err)
+		c.notOpened(err)
 	}
 }
 

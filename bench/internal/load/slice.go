@@ -113,9 +113,12 @@ func (g *group) openIn(now int64, into *hist.Recorder) (n int) {
 			into.Record(time.Duration(now - start))
 		}
 	}
+	for _, c := range g.old {
+		c.inflight.each(count)
+	}
 	for _, c := range g.conns {
 		c.inflight.each(count)
-		if c.state != connReady {
+		if c.state == connEnded {
 			continue // its end is counted by itself
 		}
 		for k := int64(c.next - c.base); ; k++ {

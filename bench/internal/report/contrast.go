@@ -177,3 +177,41 @@ func OnlySpeedMissed(rows []SLORow) bool {
 	}
 	return true
 }
+
+// Restart is a load across restarts of its server.
+type Restart struct {
+	Servers int            `json:"servers"`
+	Quiet   hist.Latency   `json:"quiet"`         // before the first restart
+	Windows []hist.Latency `json:"windows"`       // each begins with a restart
+	TookS   []float64      `json:"took_s"`        // start of the successor to the end of the predecessor
+	Frames  uint64         `json:"server_frames"` // answered by all servers together
+	Load    Phase          `json:"load"`
+}
+
+func (r *Restart) text(w io.Writer) {
+	t := &table{left: map[int]bool{0: true}}
+	t.add("", "p50", "p99", "p99.9", "largest", "requests", "took")
+	line := func(name string, l *hist.Latency, took string) {
+		t.add(name, num(l.P50)+" ms", num(l.P99)+" ms", num(l.P999)+" ms", num(l.MaxMS)+" ms", num(float64(l.Count)), took)
+	}
+	line("before", &r.Quiet, "")
+	for i := range r.Windows {
+		line(fmt.Sprintf("restart %d", i+1), &r.Windows[i], num(r.TookS[i])+" s")
+	}
+	t.write(w)
+	p := &r.Load
+	fmt.Fprintf(w, "  %d servers in turn, %d connections, %d rps: %s requests sent, %s answered, %s failed; %s connections moved; the servers answered %s\n",
+		r.Servers, p.Conns, p.RPS, num(float64(p.Sent)), num(float64(p.Frames)), num(float64(p.Errors.Total())), num(float64(p.Moved)), num(float64(r.Frames)))
+	if p.Errors.FirstError != "" {
+		fmt.Fprintf(w, "  first error: %s\n", p.Errors.FirstError)
+	}
+}
+
+// JudgeRestart makes the rows of a restart: nothing failed, and every connection moved every time.
+func JudgeRestart(r *Restart) []SLORow {
+	p := &r.Load
+	return []SLORow{
+		row("errors", "restart", "requests without a right echo", "<=", 0, float64(p.Errors.Total()), "count"),
+		row("moved", "restart", "connections moved", ">=", float64((r.Servers-1)*p.Conns), float64(p.Moved), "count"),
+	}
+}

@@ -24,6 +24,7 @@ const (
 	KindIdle    = "idle"    // ronbench idle: idle
 	KindStorm   = "storm"   // ronbench storm: storm, server
 	KindLoris   = "loris"   // ronbench loris: loris, server
+	KindRestart = "restart" // ronbench restart: restart
 )
 
 // Report is the one document of all commands. Parts that a command does not have are absent.
@@ -40,6 +41,7 @@ type Report struct {
 	Idle        []Idle       `json:"idle,omitempty"`
 	Storm       *Storm       `json:"storm,omitempty"`
 	Loris       *Loris       `json:"loris,omitempty"`
+	Restart     *Restart     `json:"restart,omitempty"`
 	SLOTargets  string       `json:"slo_targets,omitempty"` // whose targets the rows use: Ref-A or Ref-B
 	SLO         []SLORow     `json:"slo,omitempty"`
 	Pass        bool         `json:"pass"` // no row failed
@@ -59,12 +61,13 @@ type Phase struct {
 	WarmupS float64 `json:"warmup_s"`
 	WindowS float64 `json:"window_s"`
 
-	Sent        uint64       `json:"sent"`     // requests written in the window
-	Frames      uint64       `json:"frames"`   // good replies in the window
-	FPS         float64      `json:"fps"`      // good replies per second, the whole node
-	FPSPerCore  float64      `json:"fps_core"` // the same, divided by the machine's cores
-	GbpsEachWay float64      `json:"gbps"`     // payload bits per second in one direction, 10^9
-	Latency     hist.Latency `json:"latency"`  // open: from the scheduled send time; closed: from the write
+	Sent        uint64       `json:"sent"`                  // requests written in the window
+	Moved       uint64       `json:"moved_conns,omitempty"` // connections that were replaced because their server shut down
+	Frames      uint64       `json:"frames"`                // good replies in the window
+	FPS         float64      `json:"fps"`                   // good replies per second, the whole node
+	FPSPerCore  float64      `json:"fps_core"`              // the same, divided by the machine's cores
+	GbpsEachWay float64      `json:"gbps"`                  // payload bits per second in one direction, 10^9
+	Latency     hist.Latency `json:"latency"`               // open: from the scheduled send time; closed: from the write
 	Errors      Errors       `json:"errors"`
 
 	Session   Session   `json:"session"`

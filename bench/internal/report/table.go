@@ -77,6 +77,10 @@ func (r *Report) Text(w io.Writer) {
 		fmt.Fprintln(w)
 		r.Loris.text(w)
 	}
+	if r.Restart != nil {
+		fmt.Fprintln(w)
+		r.Restart.text(w)
+	}
 	if len(r.SLO) > 0 {
 		fmt.Fprintln(w)
 		if r.SLOTargets != "" {
