@@ -45,7 +45,7 @@ func TestEveryServerAndBothLoops(t *testing.T) {
 			for _, c := range []load.Config{
 				{Conns: 5, Payload: 1024, RPS: 400, Warmup: 100 * time.Millisecond, Window: 400 * time.Millisecond},
 				{Conns: 3, Payload: 4096, Depth: 8, Warmup: 100 * time.Millisecond, Window: 300 * time.Millisecond},
-				{Conns: 2, Payload: load.MaxPayload, Depth: 2, Window: 300 * time.Millisecond},
+				{Conns: 2, Payload: load.MaxPayload, Depth: 2, Window: 2 * time.Second},
 				{Conns: 2, Payload: 0, Depth: 1, Window: 100 * time.Millisecond},
 			} {
 				p, err := a.runPhase(t.Context(), srv, files, c, nil)
