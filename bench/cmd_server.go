@@ -60,6 +60,7 @@ type serverOptions struct {
 	duration time.Duration
 	json     string
 	parent   bool
+	handover string
 	knobs    knobs
 }
 
@@ -90,6 +91,7 @@ func (a *app) serverCommand(kind serverKind) *cobra.Command {
 		f.StringVar(&o.caOut, "ca-out", "", "write the throw-away certificate (PEM) to this file, for the --ca of clients")
 	}
 	if kind.knobs {
+		f.StringVar(&o.handover, "handover", "", "take the listening socket over from the server that waits at this path, if there is one; then wait there for a successor, and end when it has taken over; empty: neither")
 		o.knobs.register(f, kind.tls)
 	}
 	return cmd
@@ -165,7 +167,7 @@ func (a *app) runServer(ctx context.Context, o *serverOptions) error {
 	}
 	began := time.Now()
 	fmt.Fprintf(a.stdout, "%saddr=%s transport=%s pid=%d\n", lineListening, s.Addr(), o.kind.kind, os.Getpid())
-	r.Interrupted = a.serveUntil(ctx, o.duration, free)
+	r.Interrupted = a.serveUntil(ctx, o.duration, free, handedOver(s))
 
 	pid := os.Getpid()
 	last, err := proc.Take(pid)
@@ -180,8 +182,16 @@ func (a *app) runServer(ctx context.Context, o *serverOptions) error {
 	return errors.Join(err, a.finish(r, o.json))
 }
 
+// handedOver is closed when a successor has the listening socket; nil for servers that are not succeeded.
+func handedOver(s echoServer) <-chan struct{} {
+	if o, ok := s.(*ourServer); ok && o.handover != nil {
+		return o.handover.done
+	}
+	return nil
+}
+
 // serveUntil waits for the end, and says whether a signal brought it.
-func (a *app) serveUntil(ctx context.Context, d time.Duration, free <-chan os.Signal) (interrupted bool) {
+func (a *app) serveUntil(ctx context.Context, d time.Duration, free <-chan os.Signal, over <-chan struct{}) (interrupted bool) {
 	var timeUp <-chan time.Time
 	if d > 0 {
 		t := time.NewTimer(d)
@@ -193,6 +203,8 @@ func (a *app) serveUntil(ctx context.Context, d time.Duration, free <-chan os.Si
 		case <-ctx.Done():
 			return true
 		case <-timeUp:
+			return false
+		case <-over:
 			return false
 		case <-free:
 			// Twice: the first collection empties the pools' victims only, the second frees what they held.

@@ -24,6 +24,7 @@ type ourServer struct {
 	reactor  *reactor.Reactor
 	listener *reactor.Listener
 	endpoint *framer.Endpoint
+	handover *handover // nil: no successor is waited for
 
 	accepted, failed, frames atomic.Uint64
 
@@ -60,7 +61,7 @@ func openOurs(o *serverOptions, c *stdtls.Certificate) (echoServer, error) {
 	if s.reactor, err = reactor.New(o.knobs.reactor); err != nil {
 		return nil, err
 	}
-	s.listener, err = s.reactor.Listen("tcp", o.listen, reactor.ListenConfig{
+	err = s.listen(o, reactor.ListenConfig{
 		Protocol: func(c *reactor.Conn) reactor.Protocol { return s.endpoint.Session(c) },
 		Filter:   filter,
 		Refuse:   func(c *reactor.Conn, cause error) { s.endpoint.Refuse(c, cause) },
@@ -141,6 +142,9 @@ const drainWait = 8 * time.Second
 
 // Close stops accepting and drains; what is left after drainWait is aborted.
 func (s *ourServer) Close() error {
+	if s.handover != nil {
+		s.handover.stop()
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), drainWait)
 	defer cancel()
 	if err := s.reactor.Shutdown(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) {
