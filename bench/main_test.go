@@ -59,7 +59,7 @@ type refusal struct {
 }
 
 func refusals() []refusal {
-	return []refusal{
+	return append(attackRefusals(), []refusal{
 		{"nonsense", []string{"nonsense"}},
 		{"--no-such-flag", []string{"no-such-flag"}},
 		{"--payload x", []string{"--payload", "\"x\""}},
@@ -67,22 +67,6 @@ func refusals() []refusal {
 		{"--payload -1", []string{"--payload", "-1"}},
 		{"--conns 0", []string{"--conns", "0", "1 to"}},
 		{"--rps 0", []string{"--rps", "0"}},
-		{"storm --rate 0", []string{"--rate", "1 to 100000"}},
-		{"storm --sources -1", []string{"--sources", "-1"}},
-		{"storm --at-once 0", []string{"--at-once"}},
-		{"storm --nice 20", []string{"--nice", "20", "0 to 19"}},
-		{"storm --server --loops=1", []string{"--server", "name=value"}},
-		{"storm --load-conns 0", []string{"--load-conns"}},
-		{"loris --conns 0", []string{"--conns", "1 to"}},
-		{"loris --drip 0s", []string{"--drip", "1ms"}},
-		{"loris --patience 1ms", []string{"--patience", "1s"}},
-		{"loris --settle -1s", []string{"--settle"}},
-		{"loris --again 0s", []string{"--again"}},
-		{"restart --restarts 0", []string{"--restarts", "1 to 1000"}},
-		{"restart --every -1s", []string{"--every"}},
-		{"restart --server x", []string{"--server", "name=value"}},
-		{"hostile_storm --rate 0", []string{"--rate"}},
-		{"hostile_crowd --conns 0", []string{"--conns"}},
 		{"--rps -7", []string{"--rps", "-7"}},
 		{"--rps 10000001", []string{"--rps", "10000001"}},
 		{"--depth 0", []string{"--depth", "0", "1 to 1024"}},
@@ -131,6 +115,28 @@ func refusals() []refusal {
 		{"idle --conns 0", []string{"--conns", "0"}},
 		{"idle --conns 1000000000", []string{"--conns", "1000000000"}},
 		{"idle --settle -1s", []string{"--settle", "-1s"}},
+	}...)
+}
+
+// attackRefusals are those of storm, loris, restart and their processes.
+func attackRefusals() []refusal {
+	return []refusal{
+		{"storm --rate 0", []string{"--rate", "1 to 100000"}},
+		{"storm --sources -1", []string{"--sources", "-1"}},
+		{"storm --at-once 0", []string{"--at-once"}},
+		{"storm --nice 20", []string{"--nice", "20", "0 to 19"}},
+		{"storm --server --loops=1", []string{"--server", "name=value"}},
+		{"storm --load-conns 0", []string{"--load-conns"}},
+		{"loris --conns 0", []string{"--conns", "1 to"}},
+		{"loris --drip 0s", []string{"--drip", "1ms"}},
+		{"loris --patience 1ms", []string{"--patience", "1s"}},
+		{"loris --settle -1s", []string{"--settle"}},
+		{"loris --again 0s", []string{"--again"}},
+		{"restart --restarts 0", []string{"--restarts", "1 to 1000"}},
+		{"restart --every -1s", []string{"--every"}},
+		{"restart --server x", []string{"--server", "name=value"}},
+		{"hostile_storm --rate 0", []string{"--rate"}},
+		{"hostile_crowd --conns 0", []string{"--conns"}},
 	}
 }
 
