@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/signal"
@@ -50,6 +51,14 @@ func serverKinds() []serverKind {
 	}
 }
 
+// more is what --help adds for some kinds.
+func (k serverKind) more() string {
+	if !k.tls || !k.knobs {
+		return ""
+	}
+	return " With --cert and --key, SIGHUP looks at their files at once; what\nhappens to them is told on standard error."
+}
+
 // serverOptions are the flags of an echo server.
 type serverOptions struct {
 	kind     serverKind
@@ -62,16 +71,17 @@ type serverOptions struct {
 	parent   bool
 	handover string
 	knobs    knobs
+	stderr   io.Writer // what the Store tells goes there
 }
 
 func (a *app) serverCommand(kind serverKind) *cobra.Command {
-	o := &serverOptions{kind: kind}
+	o := &serverOptions{kind: kind, stderr: a.stderr}
 	cmd := &cobra.Command{
 		Use:   kind.command,
 		Short: kind.short,
 		Long: "Echo OAP/1 frames: every request is answered with its own payload. Prints one line \"listening addr=… transport=… pid=…\"\n" +
 			"on standard output, then serves until SIGINT, SIGTERM or the end of --duration, and reports. SIGUSR2 gives free memory\n" +
-			"back to the system and prints \"memory-returned rss_bytes=…\".",
+			"back to the system and prints \"memory-returned rss_bytes=…\"." + kind.more(),
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := usage(o.validate()); err != nil {
@@ -112,12 +122,16 @@ func (o *serverOptions) validate() error {
 	if o.kind.knobs {
 		errs = append(errs, o.knobs.validate())
 	}
+	if o.kind.knobs && o.kind.tls {
+		errs = append(errs, o.validateCerts())
+	}
 	return errors.Join(errs...)
 }
 
-// certificate loads the pair, or makes a throw-away one and removes its files at once: the server needs them no longer.
+// certificate loads the pair, or makes a throw-away one and removes its files at once: the server needs them no longer. Our own
+// server's pair is the Store's affair.
 func (o *serverOptions) certificate() (*tls.Certificate, error) {
-	if !o.kind.tls {
+	if !o.kind.tls || (o.cert != "" && o.kind.knobs) {
 		return nil, nil
 	}
 	if o.cert != "" {

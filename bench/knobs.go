@@ -13,6 +13,7 @@ import (
 	"github.com/ron-transport/ron-transport/bench/internal/load"
 	"github.com/ron-transport/ron-transport/framer"
 	"github.com/ron-transport/ron-transport/reactor"
+	"github.com/ron-transport/ron-transport/tls/certs"
 )
 
 // knobs are the seed's scaling knobs (seed section 3) as flags of our servers. Each is one field of the library.
@@ -23,8 +24,9 @@ type knobs struct {
 	inflight int // framer.Options.MaxInflight
 	maxFrame int // framer.Options.MaxFrame
 
-	tickets bool   // crypto/tls's SessionTicketsDisabled, inverted
-	ocsp    string // file for tls.Certificate.OCSPStaple
+	tickets bool         // crypto/tls's SessionTicketsDisabled, inverted
+	ocsp    string       // file for tls.Certificate.OCSPStaple
+	certs   certs.Config // but for its Pairs: they are --cert and --key
 }
 
 // knobFields maps fields of the library's configuration, as its errors name them, to flags.
@@ -77,7 +79,8 @@ func (k *knobs) register(f *pflag.FlagSet, tls bool) {
 	f.IntVar(&k.maxFrame, "max-frame", framer.MaxFrame, "largest frame accepted, bytes")
 	if tls {
 		f.BoolVar(&k.tickets, "session-tickets", true, "offer session resumption; ticket keys change daily")
-		f.StringVar(&k.ocsp, "ocsp-staple", "", "staple the OCSP response (DER) in this file; empty: none")
+		f.StringVar(&k.ocsp, "ocsp-staple", "", "staple the OCSP response (DER) in this file, and ask no responder; empty: see --ocsp")
+		k.registerCerts(f)
 	}
 }
 

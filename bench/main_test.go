@@ -79,6 +79,13 @@ func refusals() []refusal {
 		{"tls_echo_server --cert x --key y --ca-out z", []string{"--ca-out"}},
 		{"tls_echo_server --listen 127.0.0.1:0 --cert /nonexistent --key /nonexistent", []string{"--cert"}},
 		{"tls_echo_server --listen 127.0.0.1:0 --ocsp-staple /nonexistent", []string{"--ocsp-staple"}},
+		{"tls_echo_server --ticket-file x", []string{"--ticket-file", "--cert"}},
+		{"tls_echo_server --ocsp=false", []string{"--ocsp", "--cert"}},
+		{"tls_echo_server --ocsp=maybe", []string{"ocsp", "true, false"}},
+		{"tls_echo_server --cert x --key y --ticket-file z --session-tickets=false", []string{"--session-tickets", "--ticket"}},
+		{"tls_echo_server --listen 127.0.0.1:0 --cert x --key y --ticket-rotate 1s", []string{"--ticket-rotate", "1s", "1m0s"}},
+		{"tls_echo_server --listen 127.0.0.1:0 --cert x --key y --ticket-owner", []string{"--ticket-owner", "File"}},
+		{"tcp_echo_server --ticket-file x", []string{"ticket-file"}},
 		{"tcp_echo_server --cert x --key y", []string{"--cert"}},
 		{"tcp_echo_server --session-tickets=false", []string{"session-tickets"}},
 		{"tls_echo_server argument", []string{"argument"}},
@@ -184,7 +191,7 @@ func TestHelpShowsDefaults(t *testing.T) {
 	for _, want := range []string{
 		"--accept-semaphore", "--loops", "--nodelay", "(default true)", "--read-buffer int", "(default 131072)",
 		"--write-coalesce", "(default 65536)", "--sndbuf", "--rcvbuf", "(default 524288)", "--inflight", "(default 64)",
-		"--max-frame", "(default 1048576)", "--session-tickets", "--ocsp-staple", "--idle-timeout", "(default 2m30s)",
+		"--max-frame", "(default 1048576)", "--session-tickets", "--ocsp-staple", "--ocsp ", "--ticket-file", "(default 24h0m0s)", "SIGHUP", "--idle-timeout", "(default 2m30s)",
 		"--handshake-timeout", "(default 10s)", "--hard-cap", "(default 4194304)",
 	} {
 		if !strings.Contains(out, want) {

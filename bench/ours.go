@@ -13,7 +13,6 @@ import (
 	"github.com/ron-transport/ron-transport/bench/internal/report"
 	"github.com/ron-transport/ron-transport/framer"
 	"github.com/ron-transport/ron-transport/reactor"
-	"github.com/ron-transport/ron-transport/tls"
 )
 
 // statusOK is the code of an echo.
@@ -24,7 +23,8 @@ type ourServer struct {
 	reactor  *reactor.Reactor
 	listener *reactor.Listener
 	endpoint *framer.Endpoint
-	handover *handover // nil: no successor is waited for
+	handover *handover  // nil: no successor is waited for
+	certs    *certStore // nil without --cert
 
 	accepted, failed, frames atomic.Uint64
 
@@ -32,34 +32,35 @@ type ourServer struct {
 	refused map[string]uint64 // connections that were never open, by reason
 }
 
-// openOurs starts the library's server with the knobs of o; c is nil on plain TCP.
+// openOurs starts the library's server with the knobs of o; c is nil on plain TCP, and with --cert.
 func openOurs(o *serverOptions, c *stdtls.Certificate) (echoServer, error) {
 	s := &ourServer{refused: make(map[string]uint64)}
 	transport := "tcp"
 	var filter func() reactor.Filter
-	if c != nil {
+	if o.kind.tls {
 		transport = "tcp+tls"
-		staple, err := o.knobs.staple()
+		srv, store, err := tlsServer(o, c)
 		if err != nil {
 			return nil, err
 		}
-		c.OCSPStaple = staple
-		srv, err := tls.NewServer(tls.Config{TLS: &stdtls.Config{
-			Certificates: []stdtls.Certificate{*c}, SessionTicketsDisabled: !o.knobs.tickets,
-		}})
-		if err != nil {
-			return nil, err
-		}
+		s.certs = store
 		filter = func() reactor.Filter { return srv.Conn() }
 	}
-	var err error
+	if err := s.start(o, transport, filter); err != nil {
+		s.certs.close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *ourServer) start(o *serverOptions, transport string, filter func() reactor.Filter) (err error) {
 	if s.endpoint, err = framer.NewEndpoint(s, framer.Options{
 		MaxFrame: o.knobs.maxFrame, MaxInflight: o.knobs.inflight, Transports: []string{transport},
 	}); err != nil {
-		return nil, err
+		return err
 	}
 	if s.reactor, err = reactor.New(o.knobs.reactor); err != nil {
-		return nil, err
+		return err
 	}
 	err = s.listen(o, reactor.ListenConfig{
 		Protocol: func(c *reactor.Conn) reactor.Protocol { return s.endpoint.Session(c) },
@@ -68,9 +69,9 @@ func openOurs(o *serverOptions, c *stdtls.Certificate) (echoServer, error) {
 		OnError:  func(_ net.Addr, err error) { s.refuse(err) },
 	})
 	if err != nil {
-		return nil, errors.Join(err, s.reactor.Close())
+		return errors.Join(err, s.reactor.Close())
 	}
-	return s, nil
+	return nil
 }
 
 // OnOpen is called by the framer for every connection that is ready.
@@ -147,6 +148,7 @@ func (s *ourServer) Close() error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), drainWait)
 	defer cancel()
+	defer s.certs.close() // last: handshakes that are under way use it
 	if err := s.reactor.Shutdown(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
