@@ -20,11 +20,11 @@
 //
 // # Permissions
 //
-// Key files and ticket key files must not be readable or writable by group or others; that is judged on the opened
-// descriptor, after symbolic links. Their directory (that of the link and that of the file) must not be writable by others,
-// since whoever can replace a ticket key file with known keys can resume sessions as this server; with the sticky
-// bit it may be, if the file is owned by root or this process. Directories further up, and group-writable ones, are not
-// judged.
+// Key files and ticket key files must belong to root or to the user of this process and must not be readable or writable by
+// group or others; that is judged on the opened descriptor, after symbolic links. Their directory, and that of each link on
+// the way, must not be writable by others, since whoever can replace a ticket key file with known keys can resume sessions as
+// this server; with the sticky bit it may be, if the file, or the link, is owned by root or this process. Directories further
+// up, and group-writable ones, are not judged.
 //
 // # Staples
 //

@@ -6,8 +6,13 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
+	"time"
 )
+
+// tempSuffix ends the names of files that are being written.
+const tempSuffix = ".new"
 
 // readFile reads a regular file of at most limit bytes. A secret one is judged first, on the descriptor that is read: a check by
 // name could look at another file.
@@ -40,36 +45,63 @@ func readFile(path string, limit int64, secret bool) ([]byte, error) {
 	return b, nil
 }
 
-// judgeSecret applies the rule for key files to an opened one.
+// judgeSecret applies the rule for key files to an opened one, and to the links that lead to it.
 func judgeSecret(path string, info fs.FileInfo) error {
 	if mode := info.Mode().Perm(); mode&0o077 != 0 {
 		return fmt.Errorf("%s has mode %#o; allowed: none of %#o, neither group nor others may read or write a key", path, mode, 0o077)
 	}
-	if err := judgeDir(filepath.Dir(path), info); err != nil {
-		return err
+	if !ours(info) {
+		return fmt.Errorf("%s belongs to user %d; allowed: 0 and this process's %d, as the owner can read and replace it", path, owner(info), os.Geteuid())
 	}
-	real, err := filepath.EvalSymlinks(path)
-	if err != nil {
-		return err
+	for range maxLinks {
+		entry, err := os.Lstat(path)
+		if err != nil {
+			return err
+		}
+		if err := judgeDir(filepath.Dir(path), entry); err != nil {
+			return err
+		}
+		if entry.Mode()&fs.ModeSymlink == 0 {
+			return nil
+		}
+		target, err := os.Readlink(path)
+		if err != nil {
+			return err
+		}
+		if !filepath.IsAbs(target) {
+			target = filepath.Dir(path) + "/" + target // not cleaned: what .. means behind a link is for the system to say
+		}
+		path = target
 	}
-	return judgeDir(filepath.Dir(real), info)
+	return fmt.Errorf("%s is behind more than %d links", path, maxLinks)
 }
 
-// judgeDir refuses a directory in which others may put a file of theirs in the place of this one: it is their key that would be used
-// then. With the sticky bit they cannot, as long as the file is root's or our own. Group-writable directories are the
-// administrator's business.
-func judgeDir(dir string, file fs.FileInfo) error {
+// ours says whether only root and the user of this process decide about a file, as its owner.
+func ours(info fs.FileInfo) bool {
+	uid := owner(info)
+	return uid == 0 || uid == os.Geteuid()
+}
+
+// owner is the user id of a file's owner; -1 when the file system does not say.
+func owner(info fs.FileInfo) int {
+	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+		return int(st.Uid)
+	}
+	return -1
+}
+
+// judgeDir refuses a directory in which others may put something of theirs in the place of this file or link: it is their key that
+// would be used then. With the sticky bit they cannot, as long as the entry is root's or our own.
+// Group-writable directories are the administrator's business.
+func judgeDir(dir string, entry fs.FileInfo) error {
 	info, err := os.Stat(dir)
 	if err != nil {
 		return err
 	}
-	if info.Mode().Perm()&0o002 == 0 {
+	if info.Mode().Perm()&0o002 == 0 || (info.Mode()&fs.ModeSticky != 0 && ours(entry)) {
 		return nil
 	}
-	if st, ok := file.Sys().(*syscall.Stat_t); ok && info.Mode()&fs.ModeSticky != 0 && (st.Uid == 0 || int(st.Uid) == os.Geteuid()) {
-		return nil
-	}
-	return fmt.Errorf("directory %s has mode %#o; allowed: not writable by others, or sticky with the key owned by root or this process",
+	return fmt.Errorf("directory %s has mode %#o; allowed: not writable by others, or sticky with the key, or the link to it, owned by root or this process",
 		dir, info.Mode().Perm())
 }
 
@@ -78,8 +110,9 @@ func writeSecret(path string, b []byte) (err error) {
 	if real, err := filepath.EvalSymlinks(path); err == nil {
 		path = real // renaming onto a link would replace the link
 	}
-	dir := filepath.Dir(path)
-	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+".*") // mode 0600
+	dir, name := filepath.Dir(path), "."+filepath.Base(path)+"."
+	removeLeftovers(dir, name)
+	f, err := os.CreateTemp(dir, name+"*"+tempSuffix) // mode 0600
 	if err != nil {
 		return err
 	}
@@ -102,6 +135,20 @@ func writeSecret(path string, b []byte) (err error) {
 		return err
 	}
 	return syncDir(dir)
+}
+
+// removeLeftovers deletes what writers that were killed have left: keys that would never be forgotten.
+func removeLeftovers(dir, name string) {
+	entries, _ := os.ReadDir(dir)
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Name(), name) || !strings.HasSuffix(e.Name(), tempSuffix) {
+			continue
+		}
+		// A writer that is still there after all that time fails, says so and tries again.
+		if info, err := e.Info(); err == nil && info.Mode().IsRegular() && time.Since(info.ModTime()) > leftoverAge {
+			_ = os.Remove(filepath.Join(dir, e.Name()))
+		}
+	}
 }
 
 // syncDir makes a rename last.

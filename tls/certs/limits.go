@@ -39,6 +39,10 @@ const (
 	maxPEM = 256 << 10
 	// maxTicketFile bounds a ticket key file: 16 keys have 1.4 KB, the rest is for comments.
 	maxTicketFile = 8 << 10
+	// maxLinks is how many symbolic links may lead to a key, as in Linux's own path walk.
+	maxLinks = 40
+	// leftoverAge is when a file that somebody has begun to write counts as abandoned. Writing takes milliseconds.
+	leftoverAge = time.Minute
 	// maxTicketKeys is how many keys a ticket file may hold.
 	maxTicketKeys = maxKeepKeys + 1
 	// minRSABits: TLS 1.3 signs with RSA-PSS; below 2048 bits no public CA signs, and NIST SP 800-131A forbids it.

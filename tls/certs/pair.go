@@ -1,6 +1,7 @@
 package certs
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
@@ -9,6 +10,7 @@ import (
 	stdtls "crypto/tls"
 	"crypto/x509"
 	"encoding/asn1"
+	"encoding/pem"
 	"fmt"
 	"slices"
 	"time"
@@ -52,7 +54,30 @@ func readPair(i int, p Pair, old *material, now time.Time) (*material, error) {
 	return m, nil
 }
 
+// judgeWhole refuses a file that ends in the middle of a block. X509KeyPair would take what is whole of it, so while a chain is being
+// written, clients would get a part of it.
+func judgeWhole(b []byte) error {
+	blocks, marks := 0, 0
+	for p, rest := pem.Decode(b); p != nil; p, rest = pem.Decode(rest) {
+		blocks++
+	}
+	var last []byte
+	for last = range bytes.Lines(b) {
+		if bytes.HasPrefix(last, []byte("-----")) {
+			marks++
+		}
+	}
+	const mark = "-----BEGIN CERTIFICATE-----"
+	if begun := len(last) > 0 && len(last) < 5 && bytes.HasPrefix([]byte(mark), last); begun || marks != 2*blocks {
+		return fmt.Errorf("a PEM block of the certificate file is not whole; allowed: whole blocks")
+	}
+	return nil
+}
+
 func newMaterial(certPEM, keyPEM []byte, p Pair, now time.Time) (*material, error) {
+	if err := judgeWhole(certPEM); err != nil {
+		return nil, err
+	}
 	cert, err := stdtls.X509KeyPair(certPEM, keyPEM) // also compares the keys
 	if err != nil {
 		return nil, err

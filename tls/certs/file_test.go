@@ -1,0 +1,109 @@
+package certs
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// TestHalfAChain: a certificate file that is still being written never comes into use, wherever the writer has got to, unless what is
+// there ends with a certificate.
+func TestHalfAChain(t *testing.T) {
+	dir := t.TempDir()
+	first, next := theCA().issue(single), theCA().issue(single)
+	s, _, _ := open(t, Config{Pairs: []Pair{first.write(dir, "a")}})
+	p := next.write(dir, "a")
+	chain, err := os.ReadFile(p.CertFile)
+	must(err)
+	second := strings.LastIndex(string(chain), "-----BEGIN")
+	for n := range len(chain) - 1 {
+		if n >= second-1 && n <= second {
+			continue // the leaf alone is a sound file
+		}
+		if err := judgeWhole(chain[:n]); err == nil && n > 0 {
+			t.Errorf("%d of %d bytes were taken for a whole file", n, len(chain))
+		}
+	}
+	for _, n := range []int{second + 1, second + 20, second + 100, len(chain) - 5} {
+		must(os.WriteFile(p.CertFile, chain[:n], 0o644))
+		if err := s.Reload(); err == nil || !strings.Contains(err.Error(), "not whole") {
+			t.Errorf("%d of %d bytes: %v", n, len(chain), err)
+		}
+		expectServed(t, s, first)
+	}
+	// What tools write around the blocks is no harm.
+	must(os.WriteFile(p.CertFile, append([]byte("---\nCertificate chain\n 0 s:CN = leaf\n"), chain[:len(chain)-1]...), 0o644))
+	must(s.Reload())
+	expectServed(t, s, next)
+}
+
+// owned is a file of another user.
+type owned struct {
+	fs.FileInfo
+	uid uint32
+}
+
+func (o owned) Sys() any { return &syscall.Stat_t{Uid: o.uid} }
+
+// TestKeyOfAnotherUser: whoever owns a key file can read and replace it, whatever its mode; only a process with root's powers gets to
+// see that.
+func TestKeyOfAnotherUser(t *testing.T) {
+	p := theCA().issue(single).write(t.TempDir(), "a")
+	info, err := os.Stat(p.KeyFile)
+	must(err)
+	for uid, want := range map[uint32]bool{0: true, uint32(os.Geteuid()): true, 54321: false} {
+		err := judgeSecret(p.KeyFile, owned{info, uid})
+		if (err == nil) != want || !want && !strings.Contains(err.Error(), "belongs to user 54321; allowed: 0") {
+			t.Errorf("user %d: %v", uid, err)
+		}
+	}
+	if judgeDir(filepath.Dir(p.KeyFile), owned{info, 54321}) != nil {
+		t.Error("a directory of ours is refused")
+	}
+	must(os.Chmod(filepath.Dir(p.KeyFile), 0o777|os.ModeSticky))
+	if judgeDir(filepath.Dir(p.KeyFile), owned{info, 54321}) == nil {
+		t.Error("another user's entry in a directory for all is trusted")
+	}
+}
+
+// TestEveryLinkIsJudged: a key behind several links is as safe as the worst of their directories.
+func TestEveryLinkIsJudged(t *testing.T) {
+	dir := t.TempDir()
+	p := theCA().issue(single).write(dir, "a")
+	must(os.Mkdir(dir+"/between", 0o700))
+	must(os.Symlink("between/link", dir+"/outer"))
+	must(os.Symlink(p.KeyFile, dir+"/between/link"))
+	p.KeyFile = dir + "/outer"
+	if _, err := New(Config{Pairs: []Pair{p}}); err != nil {
+		t.Error(err)
+	}
+	must(os.Chmod(dir+"/between", 0o777))
+	if _, err := New(Config{Pairs: []Pair{p}}); err == nil || !strings.Contains(err.Error(), "/between has mode 0777") {
+		t.Errorf("the link in the middle can be replaced by all: %v", err)
+	}
+}
+
+// TestLeftovers: the keys of a writer that was killed are deleted by the next one, and nothing else is.
+func TestLeftovers(t *testing.T) {
+	dir := t.TempDir()
+	put := func(name string, age time.Duration) string {
+		path := filepath.Join(dir, name)
+		must(os.WriteFile(path, []byte("x"), 0o600))
+		must(os.Chtimes(path, time.Time{}, time.Now().Add(-age)))
+		return path
+	}
+	killed := put(".tickets.123.new", 2*leftoverAge)
+	for _, path := range []string{put(".tickets.456.new", 0), put(".tickets.swp", time.Hour), put(".tickets2.1.new", time.Hour), put("tickets.1.new", time.Hour)} {
+		must(RotateTicketFile(dir+"/tickets", time.Now(), 1))
+		if _, err := os.Stat(path); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := os.Stat(killed); !isMissing(err) {
+		t.Errorf("%s is still there (%v)", killed, err)
+	}
+}
