@@ -39,7 +39,8 @@ func knobFields() map[string]string {
 		"DrainTimeout": "drain-timeout", "ShutdownGrace": "shutdown-grace", "MinRate": "min-rate", "MaxConns": "max-conns",
 		"MaxConnsPerPeer": "max-conns-per-peer", "MaxHandshakesPerPeer": "max-handshakes-per-peer", "PeerConnRate": "peer-conn-rate",
 		"ConnReadRate": "conn-read-rate", "ConnWriteRate": "conn-write-rate", "PeerReadRate": "peer-read-rate", "PeerWriteRate": "peer-write-rate",
-		"PoolBytes": "pool-bytes", "MaxInflight": "inflight", "MaxFrame": "max-frame",
+		"PoolBytes": "pool-bytes", "BufferBudget": "buffer-budget",
+		"MaxInflight": "inflight", "MaxFrame": "max-frame",
 	}
 }
 
@@ -87,6 +88,7 @@ func (k *knobs) register(f *pflag.FlagSet, tls bool) {
 // registerLimits declares the flags of what is limited per server, per peer and per connection.
 func registerLimits(f *pflag.FlagSet, c *reactor.Config) {
 	f.IntVar(&c.MaxConns, "max-conns", 0, "connections at once; 0: nine tenths of the descriptors; negative: no limit")
+	f.IntVar(&c.BufferBudget, "buffer-budget", reactor.DefaultBufferBudget, "bytes of buffers of all connections above which the marks shrink; negative: none")
 	f.IntVar(&c.MinRate, "min-rate", reactor.DefaultMinRate, "least bytes per second of an unfinished frame and of waiting output; negative: none")
 	for _, l := range []struct {
 		p          *int

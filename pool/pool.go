@@ -211,6 +211,9 @@ func (p *Pool) Stats() Stats {
 	return s
 }
 
+// OutstandingBytes is the part of Stats that says how many bytes are handed out. Any goroutine.
+func (p *Pool) OutstandingBytes() int64 { return max(0, p.liveBytes.Load()-p.idleBytes.Load()) }
+
 func (p *Pool) doubleRelease(b *Buf) {
 	p.doubles.Add(1)
 	if p.poison != nil {

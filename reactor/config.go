@@ -26,6 +26,12 @@ type Config struct {
 	// 0 < LowWater <= HighWater < HardCap <= 1 GiB.
 	HighWater, LowWater, HardCap int
 
+	// BufferBudget is how many bytes of buffers the connections may hold together before the marks shrink: each loop has an
+	// equal share, and while its connections hold more, a connection with more than 16 KiB of queued output counts as above
+	// its high-water mark. So the memory that many slow readers hold together is bounded, not only that of one. 0: 512 MiB;
+	// negative: no bound; else 1 MiB … 1 TiB.
+	BufferBudget int
+
 	// HandshakeWorkers is the accept semaphore: how many handshake steps may run at once. 0: two per core (seed §3).
 	// 1 … 1024. A peer that is silent holds none. Steps that compute leave one core to the loops; permits beyond that are
 	// used when steps wait (in a callback of the TLS configuration).
@@ -81,6 +87,7 @@ func (c Config) withDefaults() Config {
 	setInt(&c.HighWater, DefaultHighWater)
 	setInt(&c.LowWater, min(DefaultLowWater, c.HighWater))
 	setInt(&c.HardCap, max(DefaultHardCap, 2*c.HighWater))
+	setInt(&c.BufferBudget, DefaultBufferBudget)
 	setInt(&c.HandshakeWorkers, 2*cores)
 	setInt(&c.SendBuffer, DefaultSocketBuffer)
 	setInt(&c.RecvBuffer, DefaultSocketBuffer)
@@ -155,6 +162,7 @@ func (c Config) validateInts() error {
 		{"LowWater", c.LowWater, 1, c.HighWater, offNone},
 		{"HighWater", c.HighWater, 1, c.HardCap - 1, offNone},
 		{"HardCap", c.HardCap, 2, maxMark, offNone},
+		{"BufferBudget", c.BufferBudget, minBudget, maxBudget, offNegative},
 		{"HandshakeWorkers", c.HandshakeWorkers, 1, maxWorkers, offNone},
 		{"SendBuffer", c.SendBuffer, minSockBuffer, maxSockBuffer, offMinusOne},
 		{"RecvBuffer", c.RecvBuffer, minSockBuffer, maxSockBuffer, offMinusOne},

@@ -213,7 +213,11 @@ func (c *Conn) RetainInput() *pool.Buf {
 
 // Writable is false while the queued output is above the high-water mark; OnDrained follows. Loop only.
 func (c *Conn) Writable() bool {
-	if c.Queued() <= c.loop.r.cfg.HighWater {
+	n := c.Queued()
+	if n > pressedMark {
+		c.loop.weigh() // what others wrote in this turn counts
+	}
+	if n <= c.loop.high {
 		return true
 	}
 	c.starved = true
@@ -303,7 +307,7 @@ func (c *Conn) checkWrite() error {
 func (c *Conn) touch() {
 	if c.loop.cur != c {
 		c.loop.flushLater(c)
-		if c.ext != nil && c.ext.pipe != nil && c.Queued() > c.loop.r.cfg.HighWater {
+		if c.ext != nil && c.ext.pipe != nil && c.Queued() > c.loop.high {
 			c.loop.overflows(c) // not only when the turn ends: its partner may be about to bring more
 		}
 	}

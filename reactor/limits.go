@@ -18,6 +18,9 @@ const (
 	// DefaultHardCap is the queued output at which a further write closes the connection as slow_peer: four frames of the
 	// largest size, so a protocol that heeds Writable never meets it.
 	DefaultHardCap = 4 << 20
+	// DefaultBufferBudget is a third of the seed's ceiling of memory: the rest is for connections, handshakes and the
+	// collector's head room.
+	DefaultBufferBudget = 512 << 20
 	// DefaultHandshakeTimeout bounds connect and handshake together. Three round trips over the slowest path the seed names
 	// (Tor, 1.5 s) fit twice.
 	DefaultHandshakeTimeout = 10 * time.Second
@@ -48,6 +51,8 @@ const (
 	minSockBuffer = 4 << 10
 	maxSockBuffer = 64 << 20
 	maxMark       = 1 << 30
+	minBudget     = 1 << 20
+	maxBudget     = 1 << 40
 	maxLoops      = 256
 	maxWorkers    = 1024
 	minTimeout    = 10 * time.Millisecond // below the wheel's tick a deadline means nothing
@@ -92,6 +97,8 @@ const (
 	sleepAfter = 5 * time.Second
 	// retryAfterNobufs is the pause after the kernel had no memory for a write: no event tells when it has.
 	retryAfterNobufs = 50 * time.Millisecond
+	// pressedMark is the high-water mark while a loop's share of BufferBudget is used up: one chunk of output.
+	pressedMark = firstChunk
 	// maxRefusals is how many connections of a loop beyond the limits may complete a handshake only to be told so in a frame;
 	// those after them get an alert instead, which costs nothing.
 	maxRefusals = 64

@@ -49,6 +49,7 @@ type loop struct {
 	ready     connList // to be read without an event
 	dirty     connList // to be flushed
 	dead      []*Conn  // to be buried
+	high, low int      // the marks in force, see weigh
 	refused   int      // connections that are being refused
 	wheel     wheel
 	nextDecay int64
@@ -118,6 +119,7 @@ func (l *loop) turn() (ok bool) {
 	l.wheel.advance(l.now, l.expire)
 	l.flushDirty()
 	l.bury()
+	l.weigh()
 	l.upkeep()
 	return true
 }
@@ -349,6 +351,16 @@ func (l *loop) flushDirty() {
 	for c := l.dirty.take(); c != nil; c = l.dirty.take() {
 		c.dirty = false
 		l.flush(c)
+	}
+}
+
+// weigh sets the marks by what the loop's connections hold together. Those that wait for the low mark hear of a change when
+// they are next looked at.
+func (l *loop) weigh() {
+	cfg := &l.r.cfg
+	l.high, l.low = cfg.HighWater, cfg.LowWater
+	if b := cfg.BufferBudget; b > 0 && l.pool.OutstandingBytes() > int64(b/cfg.Loops) {
+		l.high, l.low = min(l.high, pressedMark), min(l.low, pressedMark/2)
 	}
 }
 

@@ -453,3 +453,31 @@ func TestDialNear(t *testing.T) {
 	}
 	t.Error("all on one loop")
 }
+
+// Many slow readers hold no more than the budget together and one pressed mark each; when they go, the marks come back.
+func TestBufferBudget(t *testing.T) {
+	const budget, peers = 4 << 20, 100
+	r := start(t, Config{Loops: 1, BufferBudget: budget, SendBuffer: 16 << 10, RecvBuffer: 16 << 10})
+	fill := func(c *Conn) {
+		for c.Writable() {
+			_ = c.Write(make([]byte, 10_000))
+		}
+	}
+	lis := listen(t, r, script{open: fill, drained: fill})
+	var slow []*net.TCPConn
+	for range peers {
+		slow = append(slow, dialNet(t, lis))
+	}
+	waitFor(t, "the slow readers", func() bool { return r.Stats().Opened == peers })
+	if n := r.Stats().PoolOutstandingBytes; n < budget || n > budget+DefaultHighWater+peers*2*pressedMark {
+		t.Errorf("%d slow readers hold %d bytes, the budget is %d", peers, n, budget)
+	}
+	for _, c := range slow {
+		_ = c.SetLinger(0)
+		_ = c.Close()
+	}
+	waitFor(t, "their end", func() bool { return r.Stats().Conns == 0 })
+	c := dialNet(t, lis)
+	waitFor(t, "the old mark", func() bool { return r.Stats().PoolOutstandingBytes > DefaultHighWater })
+	_ = c.Close()
+}

@@ -52,7 +52,7 @@ func (l *loop) grow(q *outQueue, n int) []byte {
 	s := q.tail
 	if s == nil || s.kind != segChunk || s.end+n+1 > len(s.buf.B) {
 		size := firstChunk
-		if s != nil {
+		if s != nil && l.high > pressedMark { // while memory is short chunks stay small
 			size = l.r.cfg.WriteCoalesce
 		}
 		s = l.append(q, segChunk, l.pool.Get(max(n+1, size)), 0, 0)

@@ -75,6 +75,7 @@ func (r *Reactor) newLoop(id int) (*loop, error) {
 		return nil, fmt.Errorf("reactor: PoolBytes: %w", err)
 	}
 	l := &loop{r: r, id: id, pool: p, done: make(chan struct{}), events: make([]unix.EpollEvent, eventsPerWait)}
+	l.high, l.low = r.cfg.HighWater, r.cfg.LowWater
 	l.cipher = make([]byte, r.cfg.ReadBuffer+recordRoom)
 	l.gathered = make([]byte, recordMax+1)
 	l.now = r.sys.now()

@@ -328,7 +328,7 @@ func (l *loop) deliver(c *Conn) bool {
 			return false
 		}
 		stopped := c.paused != 0
-		if c.Queued() > l.r.cfg.HighWater {
+		if c.Queued() > l.high {
 			stopped = true
 			l.flush(c)
 		}

@@ -33,10 +33,10 @@ func (l *loop) flush(c *Conn) {
 // marks pauses or resumes reading by the queue's length, and tells a protocol that waits.
 func (l *loop) marks(c *Conn) {
 	n := c.Queued()
-	if n > l.r.cfg.HighWater {
+	if n > l.high {
 		l.overflows(c)
 	}
-	if n > l.r.cfg.LowWater || !(c.over || c.starved) {
+	if n > l.low || !(c.over || c.starved) {
 		return
 	}
 	if c.over {
