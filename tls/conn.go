@@ -45,6 +45,7 @@ type Conn struct {
 	stepping atomic.Uint32 // stepIdle...
 	state    state
 	update   updateState
+	asked    uint8 // answers of the peer to key update requests that may still come
 	runs     runs
 }
 
@@ -178,20 +179,21 @@ func (c *Conn) UpdateKeys(requestPeer bool) error {
 }
 
 // Finish appends the last record to dst: the fatal alert when cause is, or wraps, an *Error of our own, nothing when the peer's
-// alert ended the connection, and close_notify otherwise. Handshake output that is still waiting goes first. Before the handshake
+// alert ended the connection, and close_notify otherwise, behind a user_canceled when that is the cause. Handshake output that is still waiting goes first. Before the handshake
 // is done there are no keys, so that output is all. A second call appends nothing. Loop only.
 func (c *Conn) Finish(dst []byte, cause error) []byte {
 	if c.hs != nil && c.state != stateReleased {
 		dst = c.Output(dst)
 	}
 	var after state
+	failed := false
 	switch c.state {
 	case stateOpen:
 		after = stateFinished
 	case statePeerClosed:
 		after = stateClosed
 	case stateFailed:
-		after, cause = stateClosed, c.failure()
+		after, cause, failed = stateClosed, c.failure(), true
 	default:
 		return dst
 	}
@@ -205,14 +207,17 @@ func (c *Conn) Finish(dst []byte, cause error) []byte {
 	}
 	alert := AlertCloseNotify
 	var e *Error
-	if errors.As(cause, &e) {
+	if errors.As(cause, &e) && !e.Remote {
 		alert = e.Alert
+	} else if failed { // by the peer's alert
+		return dst
 	}
-	if e == nil || !e.Remote || alert == AlertCloseNotify {
+	if alert == AlertUserCanceled { // says why close_notify follows, and ends nothing by itself
 		dst = c.out.seal(dst, typeAlert, []byte{alert.level(), byte(alert)})
+		alert = AlertCloseNotify
 	}
 	c.update = updateNone
-	return dst
+	return c.out.seal(dst, typeAlert, []byte{alert.level(), byte(alert)})
 }
 
 // Sleep drops memory that can be rebuilt, most of what an idle connection holds: the AEAD objects of both directions. The next Open

@@ -67,7 +67,9 @@ func (c *Conn) keyUpdate(value byte, more bool) error {
 	if more {
 		return c.fault(faultUpdateBoundary)
 	}
-	if c.runs.updates++; c.runs.updates > maxUpdateRun {
+	if value == 0 && c.asked > 0 {
+		c.asked-- // an answer: a peer without data of its own sends nothing else
+	} else if c.runs.updates++; c.runs.updates > maxUpdateRun {
 		return c.fault(faultUpdateRun)
 	}
 	if err := c.in.update(c.agreed.suite); err != nil {

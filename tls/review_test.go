@@ -70,3 +70,16 @@ func TestKeyExchangeUnavailable(t *testing.T) {
 		t.Errorf("%v\n%s", err, out)
 	}
 }
+
+// TestFinishForeign: what the peer of another connection said is no reason to leave this one's without a goodbye (RFC 8446, 6.1).
+func TestFinishForeign(t *testing.T) {
+	s, c := keyed(t, testSuite, DefaultRecordsPerKey)
+	foreign := &Error{Remote: true, Alert: AlertHandshakeFailure, Detail: "on another connection"}
+	if _, _, err := c.Open(make([]byte, 0, 100), s.Finish(nil, foreign)); err != io.EOF {
+		t.Errorf("got %v", err)
+	}
+	s, c = keyed(t, testSuite, DefaultRecordsPerKey)
+	if _, _, err := c.Open(make([]byte, 0, 100), s.Finish(nil, &Error{Alert: AlertUserCanceled})); err != io.EOF {
+		t.Errorf("user_canceled alone: %v", err)
+	}
+}

@@ -1,6 +1,9 @@
 package tls
 
-import "slices"
+import (
+	"math"
+	"slices"
+)
 
 // SealedSize returns an upper bound of the bytes that Seal appends for n bytes: records of 16384 bytes with 22 bytes each around
 // them, and the key updates that may be due. Handshake output that Output has not fetched is not counted. Any goroutine.
@@ -75,6 +78,9 @@ func (c *Conn) sealUpdate(dst []byte) ([]byte, error) {
 	request := byte(0)
 	if c.update == updateRequest {
 		request = 1
+		if c.asked < math.MaxUint8 {
+			c.asked++
+		}
 	}
 	c.update = updateNone
 	dst = c.out.seal(dst, typeHandshake, []byte{messageKeyUpdate, 0, 0, 1, request})

@@ -272,3 +272,26 @@ func TestFragmentation(t *testing.T) {
 		}
 	}
 }
+
+// TestAnsweredRequests: a peer that has nothing to say answers each of our requests for a new key, and that is no flood.
+func TestAnsweredRequests(t *testing.T) {
+	s, c := keyed(t, testSuite, DefaultRecordsPerKey)
+	answer := func() []byte {
+		wire, err := c.Seal(nil, nil, false)
+		must(err)
+		return wire
+	}
+	for range 3 * maxUpdateRun {
+		must(s.UpdateKeys(true))
+		opened(t, c, sealed(t, s, "data"))
+		opened(t, s, answer())
+	}
+	// Updates that nobody asked for are counted as ever.
+	for range maxUpdateRun {
+		must(c.UpdateKeys(false))
+		opened(t, s, answer())
+	}
+	must(c.UpdateKeys(false))
+	_, _, err := s.Open(make([]byte, 0, 100), answer())
+	ended(t, err, AlertUnexpectedMessage, false)
+}
