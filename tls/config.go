@@ -15,18 +15,19 @@ const ALPN = "oap/1"
 // Config is what a Server or a Client is made from. It is copied; later changes to it have no effect.
 type Config struct {
 	// TLS is the handshake's configuration, with the meaning crypto/tls gives it. MinVersion must be 0 or VersionTLS13 and
-	// MaxVersion 0 or at least VersionTLS13: nothing else is spoken. Empty NextProtos means ALPN. GetConfigForClient and
-	// KeyLogWriter are honoured. Callbacks run inside Step (ClientSessionCache.Put also inside Open), so they must not block for
-	// long; ClientHelloInfo.Conn is no socket: it has the addresses that Bind was given (placeholders without Bind), and its other
-	// methods do nothing useful. A panic in a callback becomes an error of the connection.
+	// MaxVersion 0 or at least VersionTLS13: nothing else is spoken. Empty NextProtos means ALPN. A server that
+	// verifies client certificates needs ClientCAs. GetConfigForClient (what it returns is held to the rules on MaxVersion and
+	// ClientCAs, too) and KeyLogWriter are honoured. Callbacks run inside Step (ClientSessionCache.Put also inside Open), so they must
+	// not block for long; ClientHelloInfo.Conn is no socket: it has the addresses that Bind was given (placeholders without Bind), and
+	// its other methods do nothing useful. A panic in a callback becomes an error of the connection.
 	TLS *stdtls.Config
 
 	// KeyExchange says whether post-quantum key exchange is used, refused or required. TLS.CurvePreferences must agree with it; empty
 	// ones mean all groups that the policy allows. It holds for what GetConfigForClient returns, too.
 	KeyExchange KeyExchange
 
-	// MaxClientHello bounds a ClientHello on a server, in bytes. 0: DefaultMaxClientHello. Allowed: MinMaxClientHello to
-	// DefaultMaxClientHello.
+	// MaxClientHello bounds a ClientHello on a server, and the one after a HelloRetryRequest, in bytes. 0: DefaultMaxClientHello.
+	// Allowed: MinMaxClientHello to DefaultMaxClientHello.
 	MaxClientHello int
 
 	// RecordsPerKey is after how many records sent the write key is replaced (RFC 8446, 5.5). 0: DefaultRecordsPerKey. Allowed: 1
@@ -74,6 +75,10 @@ func (c Config) validate() (Config, error) {
 		return c, fmt.Errorf("tls: Config.RecordsPerKey is %d; allowed: 0 to %d", c.RecordsPerKey, DefaultRecordsPerKey)
 	}
 	c.TLS = c.restrict(c.TLS.Clone())
+	// Clone copies the fields, not what they refer to.
+	c.TLS.Certificates = slices.Clone(c.TLS.Certificates)
+	c.TLS.CurvePreferences = slices.Clone(c.TLS.CurvePreferences)
+	c.TLS.EncryptedClientHelloKeys = slices.Clone(c.TLS.EncryptedClientHelloKeys)
 	if err := c.KeyExchange.available(c.TLS.CurvePreferences); err != nil {
 		return c, err
 	}
@@ -86,6 +91,14 @@ func checkCertificate(c *stdtls.Certificate) error {
 	}
 	if c.PrivateKey == nil {
 		return errors.New("has no PrivateKey; allowed: the leaf's key")
+	}
+	return nil
+}
+
+// checkClientAuth refuses a configuration that would take client certificates from anybody.
+func checkClientAuth(where string, t *stdtls.Config) error {
+	if t.ClientAuth >= stdtls.VerifyClientCertIfGiven && t.ClientCAs == nil {
+		return fmt.Errorf("tls: %s ClientCAs nil; ClientAuth %v needs a pool (without one any public CA would do)", where, t.ClientAuth)
 	}
 	return nil
 }
@@ -143,8 +156,8 @@ func NewServer(c Config) (*Server, error) {
 	if len(t.Certificates) == 0 && t.GetCertificate == nil && t.GetConfigForClient == nil {
 		return nil, errors.New("tls: Config.TLS has neither Certificates nor GetCertificate nor GetConfigForClient; a server needs one")
 	}
-	if t.ClientAuth >= stdtls.VerifyClientCertIfGiven && t.ClientCAs == nil {
-		return nil, fmt.Errorf("tls: Config.TLS.ClientCAs is nil; ClientAuth %v needs a pool (without one any public CA would do)", t.ClientAuth)
+	if err := checkClientAuth("Config.TLS has", t); err != nil {
+		return nil, err
 	}
 	s := &Server{user: t}
 	s.endpoint.config, s.endpoint.server = c, s
@@ -197,6 +210,9 @@ func (s *Server) configFor(hello *stdtls.ClientHelloInfo) (*stdtls.Config, error
 		return nil, fmt.Errorf("tls: GetConfigForClient returned MaxVersion %s; allowed: 0 or VersionTLS13", stdtls.VersionName(v))
 	}
 	if err := s.config.KeyExchange.check("GetConfigForClient returned CurvePreferences", chosen.CurvePreferences); err != nil {
+		return nil, err
+	}
+	if err := checkClientAuth("GetConfigForClient returned", chosen); err != nil {
 		return nil, err
 	}
 	c := s.config.restrict(chosen.Clone())

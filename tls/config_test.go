@@ -138,3 +138,43 @@ func TestFIPS(t *testing.T) {
 		}
 	}
 }
+
+// TestChosenClientAuth: GetConfigForClient cannot choose what NewServer refuses: client certificates of any public authority.
+func TestChosenClientAuth(t *testing.T) {
+	chosen := serverTLS()
+	chosen.ClientAuth = stdtls.RequireAndVerifyClientCert
+	sc := serverTLS()
+	sc.GetConfigForClient = func(*stdtls.ClientHelloInfo) (*stdtls.Config, error) { return chosen, nil }
+	server := newServer(t, sc)
+	cc := clientTLS()
+	cc.Certificates = []stdtls.Certificate{pki().small}
+	s, c := server.Conn(), newClient(t, cc).Conn("")
+	_, _, err := shake(s, c)
+	if err == nil || !strings.Contains(err.Error(), "ClientCAs") {
+		t.Errorf("without authorities: %v", err)
+	}
+	s.Release()
+	c.Release()
+	chosen.ClientCAs = pki().pool
+	if s, _ := pair(t, server, newClient(t, cc)); len(s.State().PeerCertificates) != 1 {
+		t.Error("no certificate")
+	}
+}
+
+// TestConfigCopied: what the caller does to its configuration afterwards changes nothing, and we change nothing in it.
+func TestConfigCopied(t *testing.T) {
+	sc := serverTLS()
+	sc.NextProtos = []string{ALPN}
+	sc.CurvePreferences = []stdtls.CurveID{stdtls.X25519}
+	server := newServer(t, sc)
+	if sc.MinVersion != 0 || sc.MaxVersion != 0 || sc.GetConfigForClient != nil || sc.KeyLogWriter != nil {
+		t.Error("the caller's configuration was changed")
+	}
+	sc.Certificates[0] = stdtls.Certificate{}
+	sc.NextProtos[0] = "other"
+	sc.CurvePreferences[0] = stdtls.CurveP521
+	s, _ := pair(t, server, newClient(t, clientTLS()))
+	if st := s.State(); st.ALPN != ALPN || st.Group != stdtls.X25519 {
+		t.Errorf("%q, %v", st.ALPN, st.Group)
+	}
+}
