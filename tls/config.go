@@ -217,6 +217,7 @@ func (s *Server) configFor(hello *stdtls.ClientHelloInfo) (*stdtls.Config, error
 	}
 	c := s.config.restrict(chosen.Clone())
 	c.GetConfigForClient = nil
+	p.asksClient = c.ClientAuth >= stdtls.RequestClientCert
 	distinct(c)
 	c.KeyLogWriter = &keyLog{pipe: p, user: chosen.KeyLogWriter}
 	return c, nil

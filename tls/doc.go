@@ -24,7 +24,8 @@
 //   - Amplification by cheap records: empty records, key updates, user_canceled alerts and tickets are counted, and each has a
 //     bound. A peer's many key update requests get one answer, with our next data.
 //   - Memory exhaustion before authentication: a server creates nothing until a whole ClientHello is there, and bounds its size and
-//     that of the name in it. A peer can be refused before that, see [Conn.Refuse].
+//     that of the name in it, also when it is sent again for another group. A client that is asked for no certificate cannot send one.
+//     A peer can be refused before that, see [Conn.Refuse].
 //   - Memory of idle connections: one that [Conn.Sleep] was called on holds some 200 bytes.
 //   - Recording today for a quantum computer of tomorrow: hybrid key exchange is on unless [Config].KeyExchange says otherwise.
 //   - Splicing across key changes: a message may not span a KeyUpdate, and the pieces of a message may not be interleaved with

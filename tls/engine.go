@@ -24,6 +24,7 @@ func (c *Conn) newEngine() *engine {
 	e.pipe.addrs = c.addrs
 	if server := c.end.server; server != nil {
 		e.pipe.server = true
+		e.pipe.maxHello = c.end.config.MaxClientHello
 		e.conn = stdtls.Server(&e.pipe, server.base)
 	} else {
 		cfg := c.end.client.configFor(&e.pipe, c.name())

@@ -80,6 +80,8 @@ const (
 	faultHelloSize             // over Config.MaxClientHello
 	faultHandshakeRecord       // an oversized record during the handshake
 	faultCCSValue              // change_cipher_spec that is not the byte 1
+	faultUnprotected           // an unprotected record when the handshake's keys are in use
+	faultUnaskedFlight         // over maxUnaskedFlight
 	faultSequence              // 2^64 records with one key
 	lastFault
 )
@@ -97,6 +99,10 @@ func (f fault) alert() (Alert, string) {
 		return AlertRecordOverflow, "plaintext record longer than 2^14 bytes"
 	case faultOuterType:
 		return AlertUnexpectedMessage, "unprotected record after the handshake"
+	case faultUnprotected:
+		return AlertUnexpectedMessage, "unprotected record in the protected part of the handshake"
+	case faultUnaskedFlight:
+		return AlertUnexpectedMessage, "more than a Finished from a client that was asked for no certificate"
 	case faultVersion:
 		return AlertUnexpectedMessage, "protected record with a version other than 0x0303"
 	case faultNoContentType:

@@ -58,13 +58,16 @@ func (c *Conn) feed(src []byte) (consumed int, step bool, err error) {
 		if len(rest) < n {
 			return consumed, false, nil
 		}
-		hs.input = append(hs.input, rest[:n]...)
 		consumed += n
 		if isCCS(rest[:n]) {
 			if hs.ccs++; hs.ccs < maxBatchedCCS {
+				if !hs.engine.pipe.early() {
+					hs.input = append(hs.input, rest[:n]...)
+				}
 				continue
 			}
 		}
+		hs.input = append(hs.input, rest[:n]...)
 		c.state = stateStep
 		return consumed, true, nil
 	}
@@ -108,8 +111,8 @@ func (c *Conn) step() (done bool, err error) {
 	if hs.engine == nil {
 		hs.engine = c.newEngine()
 	}
-	if f := hs.engine.pipe.judge(hs.input); f != 0 {
-		return false, c.failHandshake(f.err())
+	if e := hs.engine.pipe.judge(hs.input); e != nil {
+		return false, c.failHandshake(e)
 	}
 	hs.engine.pipe.feed(hs.input)
 	hs.input, hs.ccs = nil, 0

@@ -48,7 +48,9 @@ func TestHelloGarbage(t *testing.T) {
 		{"empty alert", []byte{21, 3, 3, 0, 0}, 5, faultEmptyAlert},
 		{"alert of three bytes", []byte{21, 3, 3, 0, 3}, 5, faultAlertSize},
 	}
-	seen := map[fault]bool{faultHandshakeRecord: true, faultCCSValue: true} // see the tests below
+	seen := map[fault]bool{ // see the tests below, and strict_test.go
+		faultHandshakeRecord: true, faultCCSValue: true, faultUnprotected: true, faultUnaskedFlight: true,
+	}
 	for _, tc := range cases {
 		seen[tc.fault] = true
 		t.Run(tc.name, func(t *testing.T) {

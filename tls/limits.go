@@ -30,13 +30,22 @@ const (
 	// drops 16 itself; one more makes it refuse the peer.
 	maxBatchedCCS = 17
 
+	// maxHelloStart is as much of a ServerHello as says which suite it chooses: its header, version, random, the longest session ID that
+	// its length field allows, and the suite.
+	maxHelloStart = messageHeaderLen + 2 + 32 + 1 + 255 + 2
+
+	// maxUnaskedFlight is how many bytes of protected records a server reads from a client that it asked for no certificate. Only a
+	// Finished is due, padded perhaps; crypto/tls would collect a certificate of 256 KiB before it refused it.
+	maxUnaskedFlight = 2 * maxCiphertext
+
 	// maxCheckedRecord is up to which length, in bytes with its header, a protected record of the handshake is opened to see
 	// whether it is an alert of ours, or a change_cipher_spec of the peer's. A Finished has 58 and more, so good handshakes do not
 	// pay for it; a change_cipher_spec that is padded beyond it is dropped by crypto/tls, which allows 16.
 	maxCheckedRecord = 48
 
 	// The runs below count records that carry no application data. A peer has no reason for more, and each costs us a decryption:
-	// the values are those of BoringSSL, and application data resets them.
+	// the values are those of BoringSSL, and application data resets them. A KeyUpdate that answers a request of ours is
+	// not counted.
 	maxEmptyRun    = 32
 	maxUpdateRun   = 32
 	maxCanceledRun = 4

@@ -37,13 +37,19 @@ type pipe struct {
 	alert   Alert
 
 	addrs     addresses
-	suite     suite // from the ServerHello that went by, or 0
-	secrets   [secretCount]secret
-	write     half   // our application key, its sequence being that of the next record
-	handshake half   // our handshake key, likewise
-	peer      half   // the peer's handshake key, likewise
-	last      []byte // last record under our handshake key, as far as it matters
-	scratch   []byte
+	suite     suite  // from the ServerHello that went by, or 0
+	first     []byte // on clients: start of the peer's first message, until it shows the suite
+	maxHello  int    // on servers: Config.MaxClientHello
+	again     int    // on servers: bytes of the answer to a HelloRetryRequest
+	protected int    // bytes of the peer's protected records
+
+	asksClient bool // on servers: a client certificate is asked for
+	secrets    [secretCount]secret
+	write      half   // our application key, its sequence being that of the next record
+	handshake  half   // our handshake key, likewise
+	peer       half   // the peer's handshake key, likewise
+	last       []byte // last record under our handshake key, as far as it matters
+	scratch    []byte
 }
 
 // feed makes b the input. It must not be changed afterwards.
@@ -53,51 +59,83 @@ func (p *pipe) feed(b []byte) {
 	} else {
 		p.in = append(p.in, b...)
 	}
-	if !p.server && p.suite == 0 {
-		for len(b) >= recordHeaderLen && len(b) >= recordHeaderLen+bodyLen(b) {
-			if s := helloSuite(b); s != 0 {
-				p.suite = s
-			}
-			b = b[recordHeaderLen+bodyLen(b):]
+	for !p.server && p.suite == 0 && len(b) >= recordHeaderLen && len(b) >= recordHeaderLen+bodyLen(b) {
+		if b[0] == typeHandshake {
+			body := b[recordHeaderLen : recordHeaderLen+bodyLen(b)]
+			p.first = append(p.first, body[:min(len(body), maxHelloStart-len(p.first))]...)
+			p.suite = helloSuite(p.first)
 		}
+		b = b[recordHeaderLen+bodyLen(b):]
 	}
 }
 
-// judge applies the one rule of the handshake's record layer that crypto/tls is lax about: a change_cipher_spec is the byte 1, in
-// a record of its own, unprotected, or else an unexpected_message (RFC 8446, 5).
-func (p *pipe) judge(b []byte) fault {
+// early reports whether a client has nothing yet of the server's first message. crypto/tls takes a change_cipher_spec only later,
+// while it is to be dropped from the ClientHello on (RFC 8446, 5).
+func (p *pipe) early() bool { return !p.server && len(p.first) == 0 }
+
+// judge applies the rules of the handshake's record layer that crypto/tls is lax about: a change_cipher_spec is the byte 1, in a record
+// of its own, unprotected, or else an unexpected_message; so is any other record that is unprotected when the peer has its keys
+// (RFC 8446, 5); and what a server collects before it knows its client has bounds.
+func (p *pipe) judge(b []byte) *Error {
 	for len(b) >= recordHeaderLen && len(b) >= recordHeaderLen+bodyLen(b) {
 		record := b[:recordHeaderLen+bodyLen(b)]
 		b = b[len(record):]
-		if record[0] == typeChangeCipherSpec && !isCCS(record) {
-			return faultCCSValue
-		}
-		if record[0] != typeApplicationData {
-			continue
-		}
-		if len(record) <= maxCheckedRecord && p.openPeer() {
-			inner, err := p.peer.open(nil, record)
-			if _, typ, ok := trim(inner); err == nil && ok && typ == typeChangeCipherSpec {
-				return faultCCS
+		f := fault(0)
+		switch {
+		case record[0] == typeApplicationData:
+			f = p.judgeProtected(record)
+		case isCCS(record):
+		case record[0] == typeChangeCipherSpec:
+			f = faultCCSValue
+		case p.peerSecret().known():
+			if p.server && p.peer.seq == 0 && record[0] == typeAlert && bodyLen(record) == 2 {
+				// The client could make nothing of our ServerHello, so it has no keys.
+				return &Error{Remote: true, Alert: Alert(record[recordHeaderLen+1]), Detail: "in answer to the ServerHello"}
+			}
+			f = faultUnprotected
+		case p.server && p.suite != 0 && record[0] == typeHandshake:
+			if p.again += bodyLen(record); p.again > messageHeaderLen+p.maxHello {
+				f = faultHelloSize
 			}
 		}
-		p.peer.seq++
+		if f != 0 {
+			return f.err()
+		}
 	}
+	return nil
+}
+
+// judgeProtected is judge for a protected record.
+func (p *pipe) judgeProtected(record []byte) fault {
+	if p.protected += len(record); p.server && !p.asksClient && p.protected > maxUnaskedFlight {
+		return faultUnaskedFlight
+	}
+	if len(record) <= maxCheckedRecord && p.openPeer() {
+		inner, err := p.peer.open(nil, record)
+		if _, typ, ok := trim(inner); err == nil && ok && typ == typeChangeCipherSpec {
+			return faultCCS
+		}
+	}
+	p.peer.seq++
 	return 0
+}
+
+// peerSecret is the secret of the peer's handshake key. crypto/tls tells it when it begins to use it.
+func (p *pipe) peerSecret() *secret {
+	if p.server {
+		return &p.secrets[secretClientHandshake]
+	}
+	return &p.secrets[secretServerHandshake]
 }
 
 // openPeer makes the peer's handshake read key, once, for the record after those counted, and reports whether there is one.
 func (p *pipe) openPeer() bool {
-	theirs := secretServerHandshake
-	if p.server {
-		theirs = secretClientHandshake
-	}
-	if p.suite == 0 || !p.secrets[theirs].known() {
+	if p.suite == 0 || !p.peerSecret().known() {
 		return false
 	}
 	seq := p.peer.seq
 	defer func() { p.peer.seq = seq }()
-	return p.peer.cipher != nil || p.peer.install(p.suite, p.secrets[theirs].bytes()) == nil
+	return p.peer.cipher != nil || p.peer.install(p.suite, p.peerSecret().bytes()) == nil
 }
 
 // Read implements net.Conn for crypto/tls.
@@ -135,7 +173,7 @@ func (p *pipe) follow(b []byte) {
 		b = b[len(record):]
 		switch record[0] {
 		case typeHandshake:
-			if s := helloSuite(record); p.server && s != 0 {
+			if s := helloSuite(record[recordHeaderLen:]); p.server && s != 0 {
 				p.suite = s
 			}
 		case typeAlert:
@@ -177,7 +215,19 @@ func (p *pipe) lastAlert() {
 	if !p.server {
 		ours = secretClientHandshake
 	}
-	if p.alerted || len(p.last) < recordOverhead || len(p.last) != recordHeaderLen+bodyLen(p.last) || p.openHandshake(ours) != nil {
+	if p.alerted || len(p.last) < recordOverhead || len(p.last) != recordHeaderLen+bodyLen(p.last) {
+		return
+	}
+	if !p.secrets[ours].known() && len(p.last) == recordOverhead+2 {
+		// crypto/tls begins to use its key before it tells it. All that fails in between are messages that span the change of keys, and
+		// then the key log, the client's line being the first.
+		p.alerted, p.alert = true, AlertUnexpectedMessage
+		if p.secrets[secretClientHandshake].known() {
+			p.alert = AlertInternalError
+		}
+		return
+	}
+	if p.openHandshake(ours) != nil {
 		return
 	}
 	p.handshake.seq--
@@ -247,7 +297,7 @@ func (p *pipe) ensureAlert(alert Alert) {
 
 // wipe overwrites the secrets. keepWrite keeps what a ticket sink needs to understand crypto/tls's alerts.
 func (p *pipe) wipe(keepWrite bool) {
-	p.addrs = nil
+	p.addrs, p.first = nil, nil
 	clear(p.secrets[:])
 	p.handshake.wipe()
 	p.peer.wipe()

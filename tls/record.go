@@ -47,17 +47,17 @@ func trim(inner []byte) (content []byte, typ byte, ok bool) {
 	return inner[:end], inner[end], true
 }
 
-// helloSuite returns the cipher suite that the ServerHello at the start of a plaintext record chooses, or 0.
-func helloSuite(record []byte) suite {
-	const sessionID = recordHeaderLen + messageHeaderLen + 2 + 32
-	if len(record) <= sessionID || record[0] != typeHandshake || record[recordHeaderLen] != messageServerHello {
+// helloSuite returns the cipher suite that the ServerHello at the start of b chooses, or 0.
+func helloSuite(b []byte) suite {
+	const sessionID = messageHeaderLen + 2 + 32
+	if len(b) <= sessionID || b[0] != messageServerHello {
 		return 0
 	}
-	at := sessionID + 1 + int(record[sessionID])
-	if len(record) < at+2 {
+	at := sessionID + 1 + int(b[sessionID])
+	if len(b) < at+2 {
 		return 0
 	}
-	if s := suite(record[at])<<8 | suite(record[at+1]); s.valid() {
+	if s := suite(b[at])<<8 | suite(b[at+1]); s.valid() {
 		return s
 	}
 	return 0
