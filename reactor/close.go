@@ -111,8 +111,11 @@ func (l *loop) bury() {
 		} else if c.shaking {
 			l.count[counterHandshakeFailed]++
 		}
-		l.slots[c.slot] = nil
-		l.freeSlots = append(l.freeSlots, c.slot)
+		if c.slot >= 0 { // else it was dialled, and closed before its turn came
+			l.slots[c.slot] = nil
+			l.freeSlots = append(l.freeSlots, c.slot)
+			l.conns--
+		}
 		l.r.sys.close(int(c.fd))
 		l.dropInput(c)
 		l.drop(&c.out, c.out.bytes)
@@ -123,7 +126,6 @@ func (l *loop) bury() {
 		if c.filter != nil && !c.stepping {
 			c.filter.Release()
 		}
-		l.conns--
 		l.load.Add(-1)
 		l.count[counterClosed]++
 		l.countCause(c.cause)
@@ -256,8 +258,11 @@ func (l *loop) shutdownConn(c *Conn) {
 
 // leave takes leave of an open connection because of a shutdown.
 func (l *loop) leave(c *Conn) {
+	if c.leaving { // told already, before another connection's callback has panicked
+		return
+	}
 	p, ok := c.proto.(Leaver)
-	if !ok || c.leaving || l.r.cfg.ShutdownGrace < 0 {
+	if !ok || l.r.cfg.ShutdownGrace < 0 {
 		l.sayGoodbye(c, ErrShuttingDown)
 		return
 	}

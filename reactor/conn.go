@@ -63,7 +63,7 @@ type Conn struct {
 	filter Filter   // nil: plain
 	opts   *connOptions
 
-	fd, slot, gen int32
+	fd, slot, gen int32 // slot is -1 until the loop has registered the connection
 	state         connState
 	end           inputEnd
 

@@ -126,7 +126,7 @@ func (l *loop) connected(c *Conn) {
 
 // startDial registers a dialled socket and connects it.
 func (l *loop) startDial(c *Conn, sa unix.Sockaddr) {
-	if !l.register(c) {
+	if c.state == stateClosed || !l.register(c) { // closed: by a protocol of this loop, see DialConfig.Near
 		return
 	}
 	c.state = stateConnecting
@@ -142,7 +142,7 @@ func (l *loop) startDial(c *Conn, sa unix.Sockaddr) {
 
 // adopt takes over an accepted socket.
 func (l *loop) adopt(fd int, lis *Listener, sa unix.Sockaddr) {
-	c := &Conn{loop: l, fd: int32(fd), opts: &lis.opts, wtick: -1}
+	c := &Conn{loop: l, fd: int32(fd), slot: -1, opts: &lis.opts, wtick: -1}
 	c.setPeer(sa, lis)
 	l.count[counterAccepted]++
 	if l.register(c) {

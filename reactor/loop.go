@@ -74,11 +74,11 @@ func (l *loop) push(t task) error {
 	return err
 }
 
-// run turns until the reactor has stopped and the last connection is gone.
+// run turns until the reactor has stopped, the last connection is gone, and the last batch of tasks is done.
 func (l *loop) run() {
 	defer close(l.done)
 	worked := true
-	for !l.stopping || l.conns > 0 {
+	for !l.stopping || l.conns > 0 || l.tasks != nil {
 		n := l.wait(worked)
 		l.now = l.r.sys.now()
 		l.evNext, l.evCount = 0, n
@@ -397,6 +397,9 @@ func (l *loop) teardown() {
 		case taskClose:
 			t.fn()
 		}
+	}
+	for len(l.dead) > 0 { // dialled, and closed by one of those functions
+		l.call(l.bury)
 	}
 	if l.in != nil {
 		l.in.Release()

@@ -145,7 +145,7 @@ func (r *Reactor) Dial(network, addr string, dc DialConfig) (*Conn, error) {
 	}
 	l.load.Add(1)
 	o := &connOptions{filter: dc.Filter, addr: unconnected(family), peer: &net.UnixAddr{Net: "unix", Name: addr}}
-	c := &Conn{loop: l, fd: int32(fd), opts: o, wtick: -1, dialled: true}
+	c := &Conn{loop: l, fd: int32(fd), slot: -1, opts: o, wtick: -1, dialled: true}
 	ok := false
 	defer func() {
 		if !ok { // also when Filter or Protocol has panicked
@@ -170,6 +170,9 @@ func (r *Reactor) Dial(network, addr string, dc DialConfig) (*Conn, error) {
 
 // refuseDial ends a dial whose loop has stopped.
 func (l *loop) refuseDial(c *Conn) {
+	if c.state == stateClosed { // by then: bury has seen to it
+		return
+	}
 	l.r.sys.close(int(c.fd))
 	l.load.Add(-1)
 	c.state = stateClosed
