@@ -28,7 +28,7 @@ type Config struct {
 
 	// BufferBudget is how many bytes of buffers the connections may hold together before the marks shrink: each loop has an
 	// equal share, and while its connections hold more, a connection with more than 16 KiB of queued output counts as above
-	// its high-water mark. So the memory that many slow readers hold together is bounded, not only that of one. 0: 512 MiB;
+	// its high-water mark. So the memory that many slow readers hold together is bounded, not only that of one. 0: 256 MiB;
 	// negative: no bound; else 1 MiB … 1 TiB.
 	BufferBudget int
 

@@ -18,9 +18,9 @@ const (
 	// DefaultHardCap is the queued output at which a further write closes the connection as slow_peer: four frames of the
 	// largest size, so a protocol that heeds Writable never meets it.
 	DefaultHardCap = 4 << 20
-	// DefaultBufferBudget is a third of the seed's ceiling of memory: the rest is for connections, handshakes and the
-	// collector's head room.
-	DefaultBufferBudget = 512 << 20
+	// DefaultBufferBudget is a sixth of the seed's ceiling of memory: the collector's head room doubles it, and connections,
+	// handshakes and what is queued under the pressed mark come on top.
+	DefaultBufferBudget = 256 << 20
 	// DefaultHandshakeTimeout bounds connect and handshake together. Three round trips over the slowest path the seed names
 	// (Tor, 1.5 s) fit twice.
 	DefaultHandshakeTimeout = 10 * time.Second
