@@ -295,3 +295,22 @@ func TestOpenSSLReverse(t *testing.T) {
 		before = d.tls.in.secret
 	}
 }
+
+// TestOpenSSLFragments: openssl with records as small, and as padded, as it makes them, in the handshake and after it.
+func TestOpenSSLFragments(t *testing.T) {
+	_, address := openSSLServer(t, pki().files(t), "-rev", "-max_send_frag", "512", "-record_padding", "1000")
+	d := openSSLDial(t, newClient(t, clientTLS()), address)
+	defer d.Close()
+	lines := bufio.NewScanner(struct{ io.Reader }{d})
+	for _, text := range []string{"abc", strings.Repeat("x", 5000)} {
+		if _, err := io.WriteString(d, text+"y\n"); err != nil {
+			t.Fatal(err)
+		}
+		if !lines.Scan() || lines.Text()[0] != 'y' || len(lines.Text()) != len(text)+1 {
+			t.Fatalf("got %q, %v", lines.Text(), lines.Err())
+		}
+	}
+	// A client whose Finished fills a record.
+	openSSLClient(t, newServer(t, serverTLS()), []string{"s_client", "-tls1_3", "-CAfile", filepath.Join(pki().files(t), "ca.pem"),
+		"-verify_return_error", "-servername", "server.test", "-alpn", ALPN, "-record_padding", "16384"})
+}

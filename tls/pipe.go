@@ -152,7 +152,9 @@ func (p *pipe) Read(b []byte) (int, error) {
 		}
 	}
 	n := copy(b, p.in)
-	p.in = p.in[n:]
+	if p.in = p.in[n:]; len(p.in) == 0 {
+		p.in = nil // or its array would be kept until the next record
+	}
 	return n, nil
 }
 

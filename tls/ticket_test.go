@@ -227,3 +227,16 @@ func TestStale(t *testing.T) {
 		t.Errorf("crypto/tls reads %v", err)
 	}
 }
+
+// TestTicketInputDropped: a connection that waits for tickets does not hold on to the records of the last one.
+func TestTicketInputDropped(t *testing.T) {
+	s, c, _ := withCache(t)
+	p := c.extra.tickets.pipe
+	if p.in != nil || p.first != nil {
+		t.Errorf("%d bytes of the handshake kept", cap(p.in)+cap(p.first))
+	}
+	opened(t, c, s.out.seal(nil, typeHandshake, ticketMessage(make([]byte, 10_000), 60)))
+	if p.in != nil {
+		t.Errorf("%d bytes kept", cap(p.in))
+	}
+}
