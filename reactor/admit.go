@@ -1,28 +1,37 @@
 package reactor
 
+// occupy counts an accepted connection for MaxConns.
+func (l *loop) occupy(c *Conn) error {
+	if n := l.r.admitted.Add(1); l.r.cfg.MaxConns > 0 && n > int64(l.r.cfg.MaxConns) {
+		l.r.admitted.Add(-1)
+		return ErrOverCapacity
+	}
+	c.admitted = true
+	return nil
+}
+
 // admit decides, when an accepted connection's peer is known, whether it may go on, and counts it. Any of the limits'
 // errors means that it is to be refused.
 func (l *loop) admit(c *Conn) error {
-	r := l.r
-	if n := r.admitted.Add(1); r.cfg.MaxConns > 0 && n > int64(r.cfg.MaxConns) {
-		r.admitted.Add(-1)
-		return ErrOverCapacity
+	if !c.admitted { // else it has waited for its PROXY header
+		if err := l.occupy(c); err != nil {
+			return err
+		}
 	}
-	if r.peers != nil && c.remote.IsValid() {
-		p, err := r.peers.add(c.remote.Addr(), c.filter != nil, l.clock())
+	if ps := l.r.peers; ps != nil && c.remote.IsValid() {
+		p, err := ps.add(c.remote.Addr(), c.filter != nil, l.clock())
 		if err != nil {
-			r.admitted.Add(-1)
+			l.dismiss(c)
 			return err
 		}
 		c.more().peer = p
 		c.ext.half = c.filter != nil
 	}
-	c.admitted = true
 	l.limitRates(c)
 	return nil
 }
 
-// dismiss takes back what admit has counted.
+// dismiss takes back what occupy and admit have counted.
 func (l *loop) dismiss(c *Conn) {
 	if !c.admitted {
 		return
@@ -42,19 +51,32 @@ func (l *loop) unhalve(c *Conn) {
 	}
 }
 
-// refuse ends a connection that was not admitted, and tells its peer why: on a plain connection, and on one with a filter
-// while only a few are being refused, in the protocol's own words (ListenConfig.Refuse, after the handshake); else in the
-// filter's (an alert instead of a handshake). A peer that is refused for its half-open connections never gets a handshake.
+// refuse ends a connection that was not admitted, and tells its peer why.
 func (l *loop) refuse(c *Conn, cause error) {
+	if l.noteRefused(c, cause) {
+		l.tellRefused(c)
+	}
+}
+
+// noteRefused counts c among the refused ones. Those that are too many are reset: false.
+func (l *loop) noteRefused(c *Conn, cause error) bool {
 	l.count[counterRefused]++
 	c.more().refusal = cause
 	if l.refused >= maxRefused {
 		l.r.sys.reset(int(c.fd))
 		l.kill(c, cause)
-		return
+		return false
 	}
 	c.refused = true
 	l.refused++
+	return true
+}
+
+// tellRefused tells a refused connection's peer why: on a plain connection, and on one with a filter while only a few are
+// being refused, in the protocol's own words (ListenConfig.Refuse, after the handshake); else in the filter's (an alert
+// instead of a handshake). A peer that is refused for its half-open connections never gets a handshake.
+func (l *loop) tellRefused(c *Conn) {
+	cause := c.ext.refusal
 	switch {
 	case c.filter == nil || c.opts.refuse != nil && cause != ErrPeerHandshakes && l.refused <= maxRefusals:
 		l.startHandshake(c)

@@ -13,6 +13,9 @@ func (l *loop) receive(c *Conn, lis *Listener) {
 		return
 	}
 	c.state = stateProxy
+	if err := l.occupy(c); err != nil && !l.noteRefused(c, err) { // it is told behind its header
+		return
+	}
 	if t := l.r.cfg.HandshakeTimeout; t > 0 {
 		c.phaseAt = l.now + int64(t)
 		l.wheel.file(c, c.phaseAt)

@@ -150,7 +150,7 @@ func (l *loop) adopt(fd int, lis *Listener, sa unix.Sockaddr) {
 	}
 }
 
-// enter begins the handshake of an accepted connection whose peer is known and admitted.
+// enter begins the handshake of an accepted connection whose peer is known, or refuses it.
 func (l *loop) enter(c *Conn) {
 	if c.opts.filter != nil {
 		l.active = c
@@ -160,6 +160,10 @@ func (l *loop) enter(c *Conn) {
 	if t := l.r.cfg.HandshakeTimeout; t > 0 && c.filter != nil && c.phaseAt == 0 { // it runs already after a PROXY header
 		c.phaseAt = l.now + int64(t)
 		l.wheel.file(c, c.phaseAt)
+	}
+	if c.refused { // before its PROXY header
+		l.tellRefused(c)
+		return
 	}
 	if err := l.admit(c); err != nil {
 		l.refuse(c, err)

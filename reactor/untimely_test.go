@@ -2,8 +2,12 @@ package reactor
 
 import (
 	"context"
+	stdtls "crypto/tls"
+	"net"
 	"testing"
 	"time"
+
+	"github.com/ron-transport/ron-transport/tls"
 )
 
 // A connection that was dialled on its own loop may be closed before the loop has begun to connect it: nothing of another
@@ -108,5 +112,49 @@ func TestPanicInOnShutdown(t *testing.T) {
 	_, _ = first.Close(), last.Close()
 	if err := <-done; err != nil {
 		t.Fatal(err)
+	}
+}
+
+// A connection counts for MaxConns while its PROXY header is awaited, too, and one beyond is told so after its header.
+func TestProxyHeadersCountForMaxConns(t *testing.T) {
+	cert, pool := certificate(t)
+	srv, err := tls.NewServer(tls.Config{TLS: &stdtls.Config{Certificates: []stdtls.Certificate{cert}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, secured := range []bool{false, true} {
+		r := start(t, Config{MaxConns: 1, MaxConnsPerPeer: 1})
+		var k closes
+		lc := ListenConfig{Protocol: echo.with, OnError: func(_ net.Addr, err error) { k.add(nil, err) },
+			Refuse: func(c *Conn, cause error) { _ = c.Write([]byte(reasonOf(cause))) }}
+		if secured {
+			lc.Filter = func() Filter { return srv.Conn() }
+		}
+		lis := proxyListener(t, r, lc)
+		dial := func(from string) net.Conn {
+			w := &joined{TCPConn: dialNet(t, lis), head: []byte("PROXY TCP4 " + from + " 10.0.0.1 1000 443\r\n"), split: 1 << 20}
+			if secured {
+				return stdtls.Client(w, &stdtls.Config{RootCAs: pool, ServerName: "127.0.0.1", NextProtos: []string{"oap/1"}})
+			}
+			return w
+		}
+		silent := dialNet(t, lis)
+		waitFor(t, "the silent one", func() bool { return r.Stats().Accepted == 1 })
+		over := dial("1.2.3.4")
+		_, _ = over.Write([]byte{1})
+		read(t, over, ReasonOverCapacity)
+		_ = over.Close()
+		if err := k.one(t); err != ErrOverCapacity {
+			t.Errorf("TLS %v: cause %v", secured, err)
+		}
+		_ = silent.Close()
+		waitFor(t, "room", func() bool { return r.Stats().Conns == 0 })
+		c := dial("1.2.3.4")
+		roundTrip(t, c)
+		_ = c.Close()
+		waitFor(t, "the end", func() bool { return r.Stats().Conns == 0 })
+		if n := r.admitted.Load(); n != 0 || len(r.peers.m) != 0 || r.Stats().Refused != 1 {
+			t.Errorf("TLS %v: %d admitted, %d peers, %d refused", secured, n, len(r.peers.m), r.Stats().Refused)
+		}
 	}
 }
