@@ -15,23 +15,27 @@ func Pipe(a, b *Conn) error {
 	if a.gone.Load() || b.gone.Load() {
 		return ErrClosed
 	}
-	for _, p := range [...][2]*Conn{{a, b}, {b, a}} {
-		if err := p[0].loop.push(task{kind: taskLink, c: p[0], peer: p[1]}); err != nil {
-			return err
-		}
-	}
-	return nil
+	return a.loop.push(task{kind: taskLink, c: a, peer: b})
 }
 
-// link makes other c's partner.
+// link begins a link at c's end. The partner's loop hears of it before c has anything else to tell, so a word that comes
+// from someone else than the partner belongs to a link that has ended.
 func (l *loop) link(c, other *Conn) {
-	if c.state == stateClosed || other.gone.Load() || c.more().pipe == other {
+	if c.state == stateClosed || other.gone.Load() {
 		return
 	}
-	l.unlink(c)
-	c.ext.pipe = other
+	l.join(c, other)
+	tell(other, c, pipeLink, l)
 	if c.over {
 		l.tellPipe(c, pipePause)
+	}
+}
+
+// join makes other c's partner.
+func (l *loop) join(c, other *Conn) {
+	if c.more().pipe != other {
+		l.unlink(c)
+		c.ext.pipe = other
 	}
 }
 
@@ -42,24 +46,32 @@ func (l *loop) unlink(c *Conn) {
 	}
 	l.tellPipe(c, pipeEnd)
 	c.ext.pipe = nil
-	l.setPiped(c, nil, pipeResume)
+	l.unpipe(c)
 }
 
 // pipeWord is what one end of a link tells the other.
 type pipeWord uint8
 
 const (
+	// pipeLink: we are linked.
+	pipeLink pipeWord = iota
 	// pipePause: my output is above the high-water mark.
-	pipePause pipeWord = iota
+	pipePause
 	// pipeResume: it has fallen to the low-water mark.
 	pipeResume
 	// pipeEnd: there is no link any more.
 	pipeEnd
 )
 
-// tellPipe tells c's partner.
+// tellPipe tells c's partner, if it has one.
 func (l *loop) tellPipe(c *Conn, w pipeWord) {
-	p := c.ext.pipe
+	if c.ext != nil && c.ext.pipe != nil {
+		tell(c.ext.pipe, c, w, l)
+	}
+}
+
+// tell tells p, on whatever loop it is, a word of c's; l is c's loop.
+func tell(p, c *Conn, w pipeWord, l *loop) {
 	if p.loop == l {
 		l.setPiped(p, c, w)
 		return
@@ -70,16 +82,35 @@ func (l *loop) tellPipe(c *Conn, w pipeWord) {
 // setPiped does what the partner says.
 func (l *loop) setPiped(c, partner *Conn, w pipeWord) {
 	if c.state == stateClosed {
+		if w == pipeLink {
+			tell(partner, c, pipeEnd, l)
+		}
 		return
 	}
-	if w == pipePause {
+	if w == pipeLink {
+		l.join(c, partner)
+		if c.over {
+			l.tellPipe(c, pipePause)
+		}
+		return
+	}
+	if c.ext == nil || c.ext.pipe != partner {
+		return
+	}
+	switch w {
+	case pipePause:
 		c.paused |= pausePipe
 		c.readAt, c.inWindow.from = 0, 0 // a frame whose rest we do not read has no deadline
-		return
-	}
-	if w == pipeEnd && c.ext != nil && c.ext.pipe == partner {
+	case pipeResume:
+		l.unpipe(c)
+	case pipeEnd:
 		c.ext.pipe = nil
+		l.unpipe(c)
 	}
+}
+
+// unpipe ends a pause that was the partner's.
+func (l *loop) unpipe(c *Conn) {
 	if c.paused&pausePipe != 0 {
 		c.paused &^= pausePipe
 		l.enqueue(c)

@@ -202,7 +202,8 @@ func TestFrameDeadlineStandsStillAboveTheHighMark(t *testing.T) {
 	}
 	c.ResumeRead()
 	l.runReady()
-	l.setPiped(c, nil, pipePause)
+	c.more().pipe = &Conn{loop: l}
+	l.setPiped(c, c.ext.pipe, pipePause)
 	if c.readAt != 0 {
 		t.Fatal("half a frame has a deadline while the partner of a pipe has paused")
 	}
