@@ -39,7 +39,7 @@ func (l *loop) dismiss(c *Conn) {
 	c.admitted = false
 	l.r.admitted.Add(-1)
 	if c.ext != nil && c.ext.peer != nil {
-		l.r.peers.remove(c.remote.Addr(), c.ext.peer, c.ext.half)
+		l.r.peers.remove(c.remote.Addr(), c.ext.peer, c.ext.half, l.clock())
 	}
 }
 

@@ -105,8 +105,8 @@ const (
 	// maxRefused is how many refused connections a loop keeps at once, waiting for their peers to read the refusal. Beyond it
 	// they are reset.
 	maxRefused = 1024
-	// maxPeers bounds the table of peers. Peers with connections are bounded by MaxConns; the others are kept only while
-	// their connection rate is being counted.
+	// maxPeers bounds the peers without connections in the table, which are kept only while the rates of what they have done
+	// still count. Peers with connections are bounded by MaxConns.
 	maxPeers = 1 << 16
 	// maxTasks bounds a loop's task queue: a producer that outruns the loop gets ErrQueueFull instead of memory.
 	maxTasks = 1 << 17

@@ -150,9 +150,9 @@ func TestPeerTable(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		ps.remove(addr(i), p, false)
+		ps.remove(addr(i), p, false, now)
 	}
-	if n := len(ps.m); n > maxPeers || ps.m[peerKey(addr(0))] != kept || kept.conns != 1 || kept.half != 1 {
+	if n := len(ps.m); n > maxPeers+1 || ps.m[peerKey(addr(0))] != kept || kept.conns != 1 || kept.half != 1 {
 		t.Errorf("%d peers, the connected one is %+v", n, kept)
 	}
 	for i, want := range []error{nil, ErrPeerRate} {

@@ -55,31 +55,43 @@ func burst(a, b *rate.Limiter) int {
 	return n
 }
 
-// charge takes n bytes out of a bucket, going into debt, and returns when the debt is paid, in nanoseconds of the loop's
-// clock; 0 without debt.
-func (l *loop) charge(b *rate.Limiter, n int) int64 {
+// charge takes n bytes out of a bucket, going into debt, and returns when the debt is paid, in nanoseconds of the loops'
+// clock, which shows now; 0 without debt.
+func charge(b *rate.Limiter, n int, now int64) int64 {
 	if b == nil {
 		return 0
 	}
-	now := l.clock()
+	at := time.Unix(0, now)
 	var wait time.Duration
 	for n > 0 {
 		k := min(n, b.Burst())
-		wait = b.ReserveN(now, k).DelayFrom(now)
+		wait = b.ReserveN(at, k).DelayFrom(at)
 		n -= k
 	}
 	if wait <= 0 {
 		return 0
 	}
-	return l.now + int64(wait)
+	return now + int64(wait)
+}
+
+// charge is charge for a bucket that loops share. Each loop's clock stands still for a turn, and one that lags behind must
+// not set the bucket's back: the time in between would bring tokens twice.
+func (p *peer) charge(b *rate.Limiter, n int, now int64) int64 {
+	if b == nil {
+		return 0
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.now = max(p.now, now)
+	return charge(b, n, p.now)
 }
 
 // chargeRead counts n bytes read against c's buckets and stops reading while they are empty.
 func (l *loop) chargeRead(c *Conn, n int) {
 	e := c.ext
-	at := l.charge(e.in, n)
+	at := charge(e.in, n, l.now)
 	if e.peer != nil {
-		at = max(at, l.charge(e.peer.in, n))
+		at = max(at, e.peer.charge(e.peer.in, n, l.now))
 	}
 	if at != 0 {
 		c.paused |= pauseRate
@@ -91,9 +103,9 @@ func (l *loop) chargeRead(c *Conn, n int) {
 // chargeWrite counts n bytes written against c's buckets and stops writing while they are empty.
 func (l *loop) chargeWrite(c *Conn, n int) {
 	e := c.ext
-	at := l.charge(e.out, n)
+	at := charge(e.out, n, l.now)
 	if e.peer != nil {
-		at = max(at, l.charge(e.peer.out, n))
+		at = max(at, e.peer.charge(e.peer.out, n, l.now))
 	}
 	if at != 0 {
 		c.outWindow.from = 0 // it waits for us, not for the peer
