@@ -100,8 +100,10 @@ func (l *loop) dropInput(c *Conn) {
 // number is not reused while events of the turn may still name it.
 func (l *loop) bury() {
 	for len(l.dead) > 0 {
-		c := l.dead[len(l.dead)-1]
-		l.dead = l.dead[:len(l.dead)-1]
+		last := len(l.dead) - 1
+		c := l.dead[last]
+		l.dead[last] = nil // a turn with many must not keep them all
+		l.dead = l.dead[:last]
 		l.wheel.remove(c)
 		l.dismiss(c)
 		l.unlink(c)
@@ -287,9 +289,8 @@ func (l *loop) graceOver(c *Conn) {
 	if c.end == endNone {
 		c.end = endClean
 	}
-	c.pending = false
+	l.dropInput(c)
 	l.begin(c)
-	l.work.end = l.work.start
 	l.finishInput(c)
 	l.finish(c)
 }

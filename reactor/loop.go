@@ -221,6 +221,9 @@ func (l *loop) dispatch(ev *unix.EpollEvent) {
 	}
 	if ev.Events&unix.EPOLLOUT != 0 && c.blocked {
 		c.blocked = false
+		if c.outAt != 0 {
+			c.stallAt, c.outWindow.from = 0, 0 // from here on it waits for our tokens, not for the peer
+		}
 		l.flush(c)
 	}
 	if ev.Events&unix.EPOLLERR != 0 && !c.canRead() && c.state != stateClosed {

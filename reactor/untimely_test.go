@@ -158,3 +158,13 @@ func TestProxyHeadersCountForMaxConns(t *testing.T) {
 		}
 	}
 }
+
+// A loop does not hold on to connections that have ended.
+func TestBuriedConnectionsAreForgotten(t *testing.T) {
+	_, l, c := clockedLoop(t, Config{}, nil, script{})
+	c.Abort(nil)
+	l.bury()
+	if d := l.dead[:cap(l.dead)]; len(d) == 0 || d[0] != nil {
+		t.Errorf("%d kept", len(d))
+	}
+}
