@@ -29,11 +29,13 @@
 // # Staples
 //
 // The responder is asked with POST, and with GET when it answers POST with an HTTP error, through the environment's proxy
-// (HTTP_PROXY) if there is one. An answer counts when it is signed by the issuer, or by a certificate that the issuer has
-// made for OCSP signing, is about this certificate of this issuer, and is valid now and until a nextUpdate that it must name;
-// an answer older than the one in use is refused. It is renewed halfway to its end, at least daily, with a random tenth
-// either way; after failures with a pause that doubles from a minute to an hour. It is dropped five minutes before
-// nextUpdate. "good" and "revoked" are stapled: a client that asks has a right to know, and hiding a revocation would help
+// (HTTP_PROXY) if there is one; redirects are followed on the same host only. Its address comes from the configuration or the
+// certificate, so it may be a private one. An answer counts when it is signed, with SHA-256 or better, by the issuer, or by a
+// certificate that the issuer has made for OCSP signing, names that signer, is about this certificate of this issuer, and is
+// valid now and until a nextUpdate that it must name; an answer older than the one in use is refused. Requests carry no nonce:
+// a staple is shared by all clients, so its times are what bounds a replay. It is renewed halfway to its end, at least daily,
+// with a random tenth either way; after failures with a pause that doubles from a minute to an hour. It is dropped five
+// minutes before nextUpdate, or before the end of its signer's certificate. "good" and "revoked" are stapled: a client that asks has a right to know, and hiding a revocation would help
 // nobody but the thief of the key. "unknown" counts as a failure.
 //
 // # Ticket keys

@@ -22,8 +22,9 @@ var (
 	errNoIssuer    = errors.New("certs: the issuer's certificate is not in CertFile, so no OCSP answer can be checked")
 )
 
-// newClient makes the HTTP client of a Store: no idle connections, no decompression, no way to another scheme. The proxy is the
-// environment's, as servers often reach responders through one only.
+// newClient makes the HTTP client of a Store: no idle connections, no decompression, no way to another scheme or host: what comes
+// over plain HTTP is anybody's on the way, who must not choose which of our neighbours we ask. The proxy is the environment's, as
+// servers often reach responders through one only.
 func newClient() *http.Client {
 	return &http.Client{
 		Transport: &http.Transport{
@@ -36,6 +37,9 @@ func newClient() *http.Client {
 			if req.URL.Scheme != via[0].URL.Scheme {
 				return fmt.Errorf("redirect from %s to %s; allowed: within the scheme", via[0].URL.Scheme, req.URL.Scheme)
 			}
+			if !strings.EqualFold(req.URL.Host, via[0].URL.Host) {
+				return fmt.Errorf("redirect from %s to %s; allowed: to the same host and port", via[0].URL.Host, req.URL.Host)
+			}
 			return nil
 		},
 	}
@@ -46,8 +50,8 @@ type httpError struct{ status int }
 
 func (e *httpError) Error() string { return fmt.Sprintf("the responder answered HTTP %d", e.status) }
 
-// ask fetches and checks a staple for m. used is the staple in use, or nil.
-func (s *Store) ask(ctx context.Context, m *material, used *staple) (*staple, error) {
+// ask fetches and checks a staple for m.
+func (s *Store) ask(ctx context.Context, m *material) (*staple, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.OCSP.Timeout)
 	defer cancel()
 	// SHA-1 names the issuer here, it protects nothing; responders that know another hash are rare.
@@ -64,13 +68,20 @@ func (s *Store) ask(ctx context.Context, m *material, used *staple) (*staple, er
 		return nil, fmt.Errorf("certs: OCSP responder %s: %w", m.responder, err)
 	}
 	st, err := judgeAnswer(raw, m.leaf, m.issuer, s.now())
-	if err == nil && used != nil && st.thisUpdate.Before(used.thisUpdate) {
-		err = fmt.Errorf("the answer of %s is older than the one in use, of %s", stamp(st.thisUpdate), stamp(used.thisUpdate))
-	}
 	if err != nil {
 		return nil, fmt.Errorf("certs: OCSP responder %s: %w", m.responder, err)
 	}
 	return st, nil
+}
+
+// judgeAge refuses a fetched answer that is older than the one in use: one may have come into use while this one was fetched. Called
+// with mu held.
+func (sl *slot) judgeAge(st *staple) error {
+	if used := sl.staple; used != nil && st.thisUpdate.Before(used.thisUpdate) {
+		return fmt.Errorf("certs: OCSP responder %s: the answer of %s is older than the one in use, of %s",
+			sl.material.responder, stamp(st.thisUpdate), stamp(used.thisUpdate))
+	}
+	return nil
 }
 
 // post asks as RFC 6960, A.1 has it.
@@ -161,14 +172,17 @@ func (s *Store) fetchDue(ctx context.Context) {
 func (s *Store) fetch(ctx context.Context, i int) error {
 	sl := s.slots[i]
 	s.mu.Lock()
-	m, used := sl.material, sl.staple
+	m := sl.material
 	s.mu.Unlock()
-	st, err := s.ask(ctx, m, used)
+	st, err := s.ask(ctx, m)
 	if err != nil && ctx.Err() != nil {
 		return err // we were stopped, the responder has not failed
 	}
 	s.mu.Lock()
 	s.counts.Fetches++
+	if err == nil && sl.material == m {
+		err = sl.judgeAge(st)
+	}
 	event := Event{Kind: EventStapleFailed, Pair: i, Err: err}
 	switch {
 	case sl.material != m:

@@ -68,7 +68,8 @@ func TestJudgeAnswer(t *testing.T) {
 		{"a delegate's", ans(del(nil), true, nil), ""},
 		{"revoked", ans(ca, false, func(r *ocsp.Response) { r.Status = ocsp.Revoked; r.RevokedAt = now.Add(-time.Hour) }), ""},
 		{"unknown", ans(ca, false, func(r *ocsp.Response) { r.Status = ocsp.Unknown }), "does not know"},
-		{"a stranger's", ans(other, false, nil), "not the issuer's"},
+		{"a stranger's", ans(other, false, nil), "another responder than the issuer"},
+		{"a namesake's, without its certificate", ans(twin, false, nil), "not the issuer's"},
 		{"a stranger's, with its certificate", ans(other, true, nil), "names another issuer"},
 		{"a namesake's", ans(twin, true, nil), "not signed by the issuer"},
 		{"a stranger's delegate's", ans(other.delegate(nil), true, nil), "names another issuer"},
@@ -76,7 +77,7 @@ func TestJudgeAnswer(t *testing.T) {
 		{"a delegate's without the usage", ans(del(func(c *x509.Certificate) { c.ExtKeyUsage = nil }), true, nil), "not for OCSP signing"},
 		{"a server certificate's", ans(del(func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} }), true, nil), "not for OCSP signing"},
 		{"an expired delegate's", ans(del(func(c *x509.Certificate) { c.NotAfter = now.Add(-time.Minute) }), true, nil), "is valid from"},
-		{"a delegate's without its certificate", ans(del(nil), false, nil), "not the issuer's"},
+		{"a delegate's without its certificate", ans(del(nil), false, nil), "another responder than the issuer"},
 		{"about another serial number", answer(foreign, ca, ca, false, now, nil), "no response matching"},
 		{"about another issuer", answer(l, other, ca, false, now, nil), "of another issuer"},
 		{"of the future", ans(ca, false, func(r *ocsp.Response) { r.ThisUpdate = now.Add(6 * time.Minute) }), "in the future"},
@@ -101,7 +102,7 @@ func TestJudgeAnswer(t *testing.T) {
 		flipped := slices.Clone(sound)
 		flipped[i] ^= 1
 		st, err := judgeAnswer(flipped, l.Certificate, ca.cert, now)
-		if err == nil && (st.revoked || st.nextUpdate != now.Add(4*time.Hour).UTC().Truncate(time.Second)) {
+		if err == nil && (st.revoked || st.until != now.Add(4*time.Hour).UTC().Truncate(time.Second)) {
 			t.Errorf("byte %d flipped: accepted as %+v", i, st)
 		}
 	}

@@ -40,7 +40,7 @@ func opensslPath(t *testing.T) string {
 }
 
 // opensslResponder runs "openssl ocsp" for the leaves in index. It signs with a delegated certificate, or as the CA.
-func opensslResponder(t *testing.T, port, index string, signer *authority) {
+func opensslResponder(t *testing.T, port, index string, signer *authority, more ...string) {
 	dir := t.TempDir()
 	write := func(name, kind string, der []byte) string {
 		path := filepath.Join(dir, name)
@@ -53,6 +53,7 @@ func opensslResponder(t *testing.T, port, index string, signer *authority) {
 	must(os.WriteFile(indexFile, []byte(index), 0o600))
 	cmd := exec.Command(opensslPath(t), "ocsp", "-port", port, "-index", indexFile, "-nmin", "60", "-CA", write("ca.pem", "CERTIFICATE", theCA().cert.Raw),
 		"-rsigner", write("signer.pem", "CERTIFICATE", signer.cert.Raw), "-rkey", write("signer.key", "PRIVATE KEY", key))
+	cmd.Args = append(cmd.Args, more...)
 	out, err := cmd.StdoutPipe()
 	must(err)
 	cmd.Stderr = cmd.Stdout
@@ -96,15 +97,18 @@ func TestOpenSSLStaple(t *testing.T) {
 		signer  *authority
 		revoked bool
 		status  int
+		more    []string
 	}{
-		{"signed by the CA", theCA(), false, ocsp.Good},
-		{"signed by a delegate", theCA().delegate(nil), false, ocsp.Good},
-		{"revoked", theCA(), true, ocsp.Revoked},
+		{"signed by the CA", theCA(), false, ocsp.Good, nil},
+		{"signed by a delegate", theCA().delegate(nil), false, ocsp.Good, nil},
+		{"signed by a delegate, which its key names", theCA().delegate(nil), false, ocsp.Good, []string{"-resp_key_id"}},
+		{"signed by the CA alone, which its key names", theCA(), false, ocsp.Good, []string{"-resp_key_id", "-resp_no_certs"}},
+		{"revoked", theCA(), true, ocsp.Revoked, nil},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			port := freePort()
 			l := theCA().issue(single, ofResponder("http://127.0.0.1:"+port))
-			opensslResponder(t, port, indexLine(l, tc.revoked), tc.signer)
+			opensslResponder(t, port, indexLine(l, tc.revoked), tc.signer, tc.more...)
 			pair := l.write(t.TempDir(), "a")
 			s, err := New(Config{Pairs: []Pair{pair}})
 			must(err)

@@ -6,7 +6,8 @@ import (
 )
 
 // Reload looks at all files now, as a SIGHUP handler wants it. What is sound and new is in use when it returns; what is not keeps its
-// old version and is in the error. Any goroutine.
+// old version and is in the error. It takes as long as reading the files does, and up to OCSP.Timeout more when there are new
+// certificates that demand a staple. Any goroutine.
 func (s *Store) Reload() error {
 	err := s.look(context.Background())
 	s.wake()
@@ -17,6 +18,8 @@ func (s *Store) Reload() error {
 func (s *Store) look(ctx context.Context) error {
 	s.reloading.Lock()
 	defer s.reloading.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.OCSP.Timeout) // for the staples of all pairs: a dead responder holds a look up once
+	defer cancel()
 	var errs []error
 	for i := range s.cfg.Pairs {
 		errs = append(errs, s.lookAt(ctx, i))
@@ -55,7 +58,7 @@ func (s *Store) lookAt(ctx context.Context, i int) error {
 	if m.mustStaple && !m.leaf.Equal(old.leaf) && s.canStaple(m) {
 		// Clients refuse such a certificate without a staple, so the old one stays in use for the moment of a fetch. If that fails
 		// the new one is used all the same: the old may be about to expire.
-		first, _ = s.ask(ctx, m, nil)
+		first, _ = s.ask(ctx, m)
 	}
 	s.mu.Lock()
 	sl.install(m, s.cfg.OCSP, s.now())

@@ -2,6 +2,7 @@ package certs
 
 import (
 	"bytes"
+	"crypto/sha1"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
@@ -17,13 +18,14 @@ import (
 
 // staple is an OCSP answer that has been checked.
 type staple struct {
-	raw                    []byte
-	thisUpdate, nextUpdate time.Time
-	revoked                bool
+	raw        []byte
+	thisUpdate time.Time
+	until      time.Time // nextUpdate, or the end of the responder's certificate when that is earlier
+	revoked    bool
 }
 
 // drop is when the staple is no longer sent.
-func (st *staple) drop() time.Time { return st.nextUpdate.Add(-clockSkew) }
+func (st *staple) drop() time.Time { return st.until.Add(-clockSkew) }
 
 // event is what is told when the staple of pair i comes into use.
 func (st *staple) event(i int, p Pair) Event {
@@ -58,9 +60,12 @@ func judgeAnswer(raw []byte, leaf, issuer *x509.Certificate, now time.Time) (*st
 	if r.NextUpdate.IsZero() {
 		return nil, errors.New("the answer has no nextUpdate, so nobody knows how long it holds")
 	}
-	st := &staple{raw: raw, thisUpdate: r.ThisUpdate, nextUpdate: r.NextUpdate, revoked: r.Status == ocsp.Revoked}
+	st := &staple{raw: raw, thisUpdate: r.ThisUpdate, until: r.NextUpdate, revoked: r.Status == ocsp.Revoked}
+	if d := r.Certificate; d != nil && d.NotAfter.Before(st.until) {
+		st.until = d.NotAfter
+	}
 	if !now.Before(st.drop()) {
-		return nil, fmt.Errorf("the answer expires on %s; allowed: more than %v from now", stamp(r.NextUpdate), clockSkew)
+		return nil, fmt.Errorf("the answer expires on %s; allowed: more than %v from now", stamp(st.until), clockSkew)
 	}
 	if r.Status != ocsp.Good && r.Status != ocsp.Revoked {
 		return nil, errors.New("the responder does not know the certificate")
@@ -70,15 +75,27 @@ func judgeAnswer(raw []byte, leaf, issuer *x509.Certificate, now time.Time) (*st
 
 // judgeSigner checks that the issuer has signed, or someone it has authorised to (RFC 6960, 4.2.2.2).
 func judgeSigner(r *ocsp.Response, issuer *x509.Certificate, now time.Time) error {
+	if weak(r.SignatureAlgorithm) {
+		return fmt.Errorf("the answer is signed with %v; allowed: SHA-256 and better", r.SignatureAlgorithm)
+	}
 	d := r.Certificate // its signature over the answer has been checked
 	if d == nil || d.Equal(issuer) {
+		if !named(r, issuer) {
+			return errors.New("the answer names another responder than the issuer, and brings no certificate of it")
+		}
 		if err := r.CheckSignatureFrom(issuer); err != nil {
 			return fmt.Errorf("the answer's signature is not the issuer's: %w", err)
 		}
 		return nil
 	}
+	if !named(r, d) {
+		return errors.New("the answer names another responder than its certificate does")
+	}
 	if !bytes.Equal(d.RawIssuer, issuer.RawSubject) {
 		return errors.New("the responder's certificate names another issuer")
+	}
+	if weak(d.SignatureAlgorithm) {
+		return fmt.Errorf("the responder's certificate is signed with %v; allowed: SHA-256 and better", d.SignatureAlgorithm)
 	}
 	if err := issuer.CheckSignature(d.SignatureAlgorithm, d.RawTBSCertificate, d.Signature); err != nil {
 		return fmt.Errorf("the responder's certificate is not signed by the issuer: %w", err)
@@ -86,10 +103,45 @@ func judgeSigner(r *ocsp.Response, issuer *x509.Certificate, now time.Time) erro
 	if !slices.Contains(d.ExtKeyUsage, x509.ExtKeyUsageOCSPSigning) {
 		return errors.New("the responder's certificate is not for OCSP signing")
 	}
+	if len(d.UnhandledCriticalExtensions) > 0 {
+		return errors.New("the responder's certificate has a critical extension that is not understood")
+	}
 	if now.Before(d.NotBefore) || now.After(d.NotAfter) {
 		return fmt.Errorf("the responder's certificate is valid from %s to %s only", stamp(d.NotBefore), stamp(d.NotAfter))
 	}
 	return nil
+}
+
+// weak says whether a collision of the hash could have been signed. Certificate.CheckSignature lets SHA-1 pass.
+func weak(a x509.SignatureAlgorithm) bool {
+	switch a {
+	case x509.MD2WithRSA, x509.MD5WithRSA, x509.SHA1WithRSA, x509.ECDSAWithSHA1, x509.DSAWithSHA1, x509.DSAWithSHA256:
+		return true
+	}
+	return false
+}
+
+// named says whether the answer names signer as its responder, by name or by key (RFC 6960, 4.2.1). Clients that look the signer up
+// that way, as OpenSSL's do, would not find another.
+func named(r *ocsp.Response, signer *x509.Certificate) bool {
+	if r.ResponderKeyHash == nil {
+		return bytes.Equal(r.RawResponderName, signer.RawSubject)
+	}
+	key, err := publicKey(signer)
+	hash := sha1.Sum(key) // names the key, protects nothing
+	return err == nil && bytes.Equal(r.ResponderKeyHash, hash[:])
+}
+
+// publicKey is the content of the BIT STRING that holds c's key.
+func publicKey(c *x509.Certificate) ([]byte, error) {
+	var spki struct {
+		Algorithm pkix.AlgorithmIdentifier
+		Key       asn1.BitString
+	}
+	if _, err := asn1.Unmarshal(c.RawSubjectPublicKeyInfo, &spki); err != nil {
+		return nil, fmt.Errorf("the issuer's key: %w", err)
+	}
+	return spki.Key.RightAlign(), nil
 }
 
 // Parts of the answer that package ocsp keeps to itself (RFC 6960, 4.2.1).
@@ -114,12 +166,9 @@ func judgeIssuer(r *ocsp.Response, issuer *x509.Certificate) error {
 	if _, err := asn1.Unmarshal(r.TBSResponseData, &data); err != nil {
 		return fmt.Errorf("the answer: %w", err)
 	}
-	var spki struct {
-		Algorithm pkix.AlgorithmIdentifier
-		Key       asn1.BitString
-	}
-	if _, err := asn1.Unmarshal(issuer.RawSubjectPublicKeyInfo, &spki); err != nil {
-		return fmt.Errorf("the issuer's key: %w", err)
+	key, err := publicKey(issuer)
+	if err != nil {
+		return err
 	}
 	for _, a := range data.Answers {
 		var id certID
@@ -132,7 +181,7 @@ func judgeIssuer(r *ocsp.Response, issuer *x509.Certificate) error {
 		if !r.IssuerHash.Available() {
 			return errors.New("the answer names the issuer by an unknown hash")
 		}
-		if !bytes.Equal(id.NameHash, sum(r, issuer.RawSubject)) || !bytes.Equal(id.KeyHash, sum(r, spki.Key.RightAlign())) {
+		if !bytes.Equal(id.NameHash, sum(r, issuer.RawSubject)) || !bytes.Equal(id.KeyHash, sum(r, key)) {
 			return errors.New("the answer is about a certificate of another issuer")
 		}
 		return nil

@@ -108,7 +108,7 @@ func (sl *slot) stats(now time.Time) PairStats {
 	p := PairStats{CertFile: sl.pair.CertFile, Names: m.leaf.DNSNames, Serial: m.leaf.SerialNumber.Text(16), NotAfter: m.leaf.NotAfter,
 		Loaded: m.loaded, LoadError: sl.loadErr, MustStaple: m.mustStaple, NextFetch: sl.fetchAt, FetchError: sl.fetchErr}
 	if sl.staple != nil {
-		p.Stapled, p.Revoked, p.StapleAge, p.StapleExpires = true, sl.staple.revoked, now.Sub(sl.staple.thisUpdate), sl.staple.nextUpdate
+		p.Stapled, p.Revoked, p.StapleAge, p.StapleExpires = true, sl.staple.revoked, now.Sub(sl.staple.thisUpdate), sl.staple.until
 	}
 	return p
 }

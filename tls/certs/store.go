@@ -228,6 +228,9 @@ func (s *Store) expire() {
 	for i, sl := range s.slots {
 		if sl.staple != nil && !now.Before(sl.staple.drop()) {
 			sl.staple, changed = nil, true
+			if sl.fetchAt.After(now) {
+				sl.fetchAt = now // the machine may have slept, or its clock jumped: the plan is of no use then
+			}
 			events = append(events, Event{Kind: EventStapleExpired, Pair: i, Err: sl.fetchErr})
 		}
 		if err := s.expiry(i, sl.material.leaf.NotAfter); err != nil && !sl.warned {
