@@ -53,7 +53,8 @@ type Tickets struct {
 	Rotate time.Duration
 	// Keep is how many previous keys go on decrypting, so a ticket is honoured for Keep × Rotate at least. 0: as many as fit into 7
 	// days, the longest life of a ticket (RFC 8446, 4.6.1), but 15 at most; negative: none; else 1 … 15, with Keep × Rotate at most
-	// 7 days. Fewer keys mean that what a thief of the keys can do ends earlier.
+	// 7 days. Fewer keys mean that what a thief of the keys can do ends earlier. Without effect on a node that only watches: it
+	// decrypts with all keys of the file.
 	Keep int
 }
 

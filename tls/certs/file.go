@@ -1,6 +1,7 @@
 package certs
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -105,8 +106,22 @@ func judgeDir(dir string, entry fs.FileInfo) error {
 		dir, info.Mode().Perm())
 }
 
-// writeSecret replaces a file in one step: readers see the old or the new content, whole, also after a crash.
-func writeSecret(path string, b []byte) (err error) {
+// writeSecret replaces a file in one step: readers see the old or the new content, whole, also after a crash. Its errors name path,
+// not the temporary file, whose name is another each time: they are compared, so as to be told once.
+func writeSecret(path string, b []byte) error {
+	err := replaceSecret(path, b)
+	var p *fs.PathError
+	var l *os.LinkError
+	switch {
+	case errors.As(err, &p):
+		return &fs.PathError{Op: "replace", Path: path, Err: p.Err}
+	case errors.As(err, &l):
+		return &fs.PathError{Op: "replace", Path: path, Err: l.Err}
+	}
+	return err
+}
+
+func replaceSecret(path string, b []byte) (err error) {
 	if real, err := filepath.EvalSymlinks(path); err == nil {
 		path = real // renaming onto a link would replace the link
 	}

@@ -79,7 +79,7 @@ type PairStats struct {
 	Stapled       bool          // a staple is sent
 	Revoked       bool          // the staple says so
 	StapleAge     time.Duration // since its thisUpdate
-	StapleExpires time.Time     // its nextUpdate
+	StapleExpires time.Time     // its nextUpdate, or the end of the responder's certificate when that is earlier
 	NextFetch     time.Time     // zero: there is nothing to fetch
 	FetchError    error         // why the last fetch failed, or why none is made for a leaf that demands a staple
 }
@@ -99,7 +99,7 @@ func (s *Store) Stats() Stats {
 	if len(t.keys) > 0 {
 		st.TicketKeyAge = now.Sub(t.keys[0].made)
 	}
-	st.NextRotation, st.TicketsStale, st.TicketError = t.rotateAt, t.stale, t.err
+	st.NextRotation, st.TicketsStale, st.TicketError = t.rotateAt, t.stale, errors.Join(t.err, t.unmade)
 	return st
 }
 

@@ -116,7 +116,11 @@ func ReadTicketFile(path string) ([]TicketKey, error) {
 	if err != nil {
 		return nil, fmt.Errorf("certs: ticket key file: %w", err)
 	}
-	return ParseTicketFile(b)
+	keys, err := ParseTicketFile(b)
+	if err != nil {
+		return nil, fmt.Errorf("%w (%s)", err, path)
+	}
+	return keys, nil
 }
 
 // WriteTicketFile replaces a ticket key file in one step, with mode 0600: a reader sees the old or the new keys. Where path is a

@@ -18,12 +18,13 @@ var errStale = fmt.Errorf("certs: the shared ticket keys have not been renewed f
 // tickets is the state of the ticket keys. Guarded by Store.mu.
 type tickets struct {
 	keys     []TicketKey // newest first
-	local    TicketKey   // encrypts while the shared keys are stale
+	local    []TicketKey // while the shared keys are stale: this node's own, newest first
 	applied  [][32]byte  // what the setters have
 	setters  []KeySetter
 	rotateAt time.Time // zero: another node does it
 	stale    bool
-	err      error // why the file cannot be read or written
+	err      error // why the file cannot be read
+	unmade   error // why the last renewal that was due failed
 }
 
 func isMissing(err error) bool { return errors.Is(err, fs.ErrNotExist) }
@@ -52,7 +53,6 @@ func (s *Store) openTickets() error {
 			}
 		}
 	}
-	s.tickets.local = NewTicketKey(now)
 	s.tickets.take(keys, t, now)
 	return s.applyTickets()
 }
@@ -97,8 +97,13 @@ func (s *Store) applyTickets() error {
 	t := &s.tickets
 	keys := trimmed(t.keys, s.now(), maxKeepKeys)
 	var raw [][32]byte
-	if t.stale = s.now().Sub(keys[0].made) > maxRotate; t.stale {
-		raw = append(raw, t.local.key)
+	if t.stale = s.now().Sub(keys[0].made) > maxRotate; !t.stale {
+		t.local = nil
+	} else if len(t.local) == 0 || s.now().Sub(t.local[0].made) >= DefaultRotate {
+		t.local = rotated(t.local, s.now(), int(MaxTicketLife/DefaultRotate))
+	}
+	for _, k := range t.local {
+		raw = append(raw, k.key)
 	}
 	for _, k := range keys {
 		if s.now().Sub(k.made) <= maxRotate+MaxTicketLife {
@@ -162,22 +167,52 @@ func (s *Store) rotate() {
 	defer s.reloading.Unlock()
 	s.mu.Lock()
 	now := s.now()
-	keys, due := s.tickets.keys, !s.tickets.rotateAt.IsZero() && !now.Before(s.tickets.rotateAt)
-	err := s.tickets.err
+	due := s.tickets.due(now)
+	keys, err, failed := s.tickets.keys, s.tickets.err, s.tickets.unmade
 	s.mu.Unlock()
 	if due {
-		keys, err = s.renewed(keys, now)
+		if there, e := s.renewed(keys, now); e == nil {
+			keys, err, failed = there, nil, nil
+		} else {
+			failed = e
+		}
 	}
+	s.told(failed)
 	_ = s.useTickets(keys, err) // told as events
 	if !due {
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err != nil {
+	if failed != nil {
 		s.tickets.rotateAt = now.Add(retryRotation)
 	} else {
 		s.tickets.plan(s.cfg.Tickets, now) // also when the keys are the same: what was due must not stay due
+	}
+}
+
+// due says whether the newest key is to be replaced: its time has come, or the clock has been set back to long before the key was made,
+// so that waiting for its time might take years. Called with mu held.
+func (k *tickets) due(now time.Time) bool {
+	if k.rotateAt.IsZero() {
+		return false
+	}
+	astray := k.keys[0].made.Sub(now) > clockSkew && (k.unmade == nil || k.rotateAt.Sub(now) > retryRotation)
+	return astray || !now.Before(k.rotateAt)
+}
+
+// told notes why a renewal has failed, or that none has, and tells it once per cause. It is apart from what a look at the file finds:
+// a file that can be read says nothing about whether it can be written.
+func (s *Store) told(err error) {
+	s.mu.Lock()
+	k := &s.tickets
+	news := err != nil && (k.unmade == nil || k.unmade.Error() != err.Error())
+	if k.unmade = err; news {
+		s.counts.TicketFailures++
+	}
+	s.mu.Unlock()
+	if news {
+		s.tell(Event{Kind: EventTicketKeysFailed, Pair: -1, Err: err})
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -141,7 +142,7 @@ func TestSharedTicketsBadFile(t *testing.T) {
 				t.Error("the keys have changed")
 			}
 			expectEvents(t, l, "ticket_keys_failed")
-			if err := s.Health(); err == nil || !strings.Contains(err.Error(), tc.want) {
+			if err := s.Health(); err == nil || !strings.Contains(err.Error(), tc.want) || !strings.Contains(err.Error(), file) {
 				t.Errorf("health: %v", err)
 			}
 			must(WriteTicketFile(file, append([]TicketKey{NewTicketKey(k.now())}, keys...)))
@@ -167,9 +168,14 @@ func TestSharedTicketsStale(t *testing.T) {
 		t.Errorf("%d keys, %v", len(r.keys), s.Health())
 	}
 	expectEvents(t, l, "ticket_keys ticket_keys_stale")
+	own := r.keys[0]
 	live(s, k, MaxTicketLife)
-	if len(r.keys) != 1 || r.keys[0] == k0.key {
+	if len(r.keys) != 8 || r.keys[0] == own || r.keys[7] != own || slices.Contains(r.keys, k0.key) {
 		t.Errorf("%d keys two weeks later", len(r.keys))
+	}
+	live(s, k, DefaultRotate) // its own are renewed and forgotten like any
+	if len(r.keys) != 8 || slices.Contains(r.keys, own) {
+		t.Errorf("%d keys, its first among them: %v", len(r.keys), slices.Contains(r.keys, own))
 	}
 	must(RotateTicketFile(file, k.now(), 3))
 	if err := s.Reload(); err != nil || s.Health() != nil {
@@ -200,6 +206,52 @@ func TestOwnerCannotWrite(t *testing.T) {
 	s.turn(context.Background())
 	if len(r.keys) != 2 || r.keys[1] != first || s.Health() != nil {
 		t.Errorf("%d keys, %v", len(r.keys), s.Health())
+	}
+}
+
+// TestOwnerReadsButCannotWrite: that the file can be read does not make an overdue renewal well; it is told once, and health says it
+// until it is mended.
+func TestOwnerReadsButCannotWrite(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, strings.Repeat("t", 250)) // there is no room for the name of a temporary file beside it
+	keys, err := FormatTicketFile([]TicketKey{NewTicketKey(time.Now())})
+	must(err)
+	must(os.WriteFile(file, keys, 0o600))
+	must(os.Symlink(file, dir+"/tickets"))
+	s, k, l, r := openTickets(t, Tickets{File: dir + "/tickets", Owner: true})
+	k.advance(DefaultRotate)
+	for range 40 {
+		s.turn(context.Background())
+		if err := s.Health(); err == nil || !strings.Contains(err.Error(), "file name too long") {
+			t.Fatalf("health: %v", err)
+		}
+		k.advance(DefaultInterval)
+	}
+	expectEvents(t, l, "ticket_keys_failed")
+	must(os.Remove(dir + "/tickets"))
+	must(os.WriteFile(dir+"/tickets", keys, 0o600))
+	k.advance(retryRotation)
+	s.turn(context.Background())
+	if err := s.Health(); err != nil || len(r.keys) != 2 {
+		t.Errorf("%v, %d keys", err, len(r.keys))
+	}
+}
+
+// TestClockSetBack: a key made while the clock was years ahead does not go on encrypting until the clock is there again.
+func TestClockSetBack(t *testing.T) {
+	s, k, _, r := openTickets(t, Tickets{})
+	first := r.keys[0]
+	k.advance(-3 * 365 * 24 * time.Hour)
+	s.turn(context.Background())
+	if len(r.keys) != 2 || r.keys[0] == first {
+		t.Fatalf("%d keys", len(r.keys))
+	}
+	if next := s.Stats().NextRotation; !next.Equal(k.now().Add(DefaultRotate)) {
+		t.Errorf("the next renewal is at %v", next)
+	}
+	live(s, k, 8*DefaultRotate)
+	if slices.Contains(r.keys, first) {
+		t.Error("the key of the future is still there after its time")
 	}
 }
 
