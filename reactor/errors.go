@@ -63,6 +63,9 @@ var (
 	ErrTooLarge         error = &Error{Why: ReasonIO, Msg: "reservation larger than 128 KiB"}
 )
 
+// errGoexit is the end of a handshake whose callback has ended its goroutine.
+var errGoexit error = &Error{Why: ReasonIO, Msg: "a callback of the handshake ended its goroutine"}
+
 // errTruncated is a clean end of the peer's stream inside a frame.
 var errTruncated error = &Error{Why: ReasonIO, Msg: "peer closed inside a frame"}
 

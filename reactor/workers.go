@@ -72,16 +72,27 @@ func (w *workers) look(ended uint64) {
 
 // run makes steps until the queue is empty. ended is w.ended when c was taken.
 func (w *workers) run(c *Conn, ended uint64) {
+	defer func() {
+		if c != nil { // a user's callback has called runtime.Goexit, which ends this goroutine and nothing else
+			stepEnded(c, false, errGoexit)
+			go w.run(w.next(ended))
+		}
+	}()
 	for c != nil {
 		done, err := false, ErrClosed
 		if !c.gone.Load() { // its deadline may have passed while it waited for a worker
 			done, err = step(c.filter)
 		}
-		if c.loop.push(task{kind: taskStep, c: c, done: done, err: err}) != nil {
-			c.filter.Release() // the loop has stopped: nobody else will
-		}
+		stepEnded(c, done, err)
 		runtime.Gosched() // a loop that has woken up must not wait behind a row of steps
 		c, ended = w.next(ended)
+	}
+}
+
+// stepEnded gives c's filter back to its loop.
+func stepEnded(c *Conn, done bool, err error) {
+	if c.loop.push(task{kind: taskStep, c: c, done: done, err: err}) != nil {
+		c.filter.Release() // the loop has stopped: nobody else will
 	}
 }
 

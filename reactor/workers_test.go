@@ -1,10 +1,15 @@
 package reactor
 
 import (
+	stdtls "crypto/tls"
 	"fmt"
+	"runtime"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/ron-transport/ron-transport/tls"
 )
 
 // burner is a filter whose steps compute for a while, and which asks for the next step at once.
@@ -139,4 +144,32 @@ func besideSteps(b *testing.B, n int) {
 	slices.Sort(waits)
 	b.ReportMetric(float64(waits[len(waits)/2].Microseconds()), "p50-µs")
 	b.ReportMetric(float64(waits[len(waits)*99/100].Microseconds()), "p99-µs")
+}
+
+// A callback that ends its goroutine ends its own handshake and no other, and holds no permit.
+func TestCallbackEndsItsGoroutine(t *testing.T) {
+	r := start(t, Config{HandshakeWorkers: 1})
+	cert, pool := certificate(t)
+	var calls atomic.Int32
+	srv, err := tls.NewServer(tls.Config{TLS: &stdtls.Config{GetCertificate: func(*stdtls.ClientHelloInfo) (*stdtls.Certificate, error) {
+		if calls.Add(1) <= 3 {
+			runtime.Goexit()
+		}
+		return &cert, nil
+	}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	lis, err := r.Listen("tcp", "127.0.0.1:0", ListenConfig{Protocol: echo.with, Filter: func() Filter { return srv.Conn() }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := &stdtls.Config{RootCAs: pool, ServerName: "127.0.0.1", NextProtos: []string{"oap/1"}}
+	for range 3 {
+		if err := stdtls.Client(dialNet(t, lis), cfg).Handshake(); err == nil {
+			t.Fatal("a handshake without a certificate")
+		}
+	}
+	roundTrip(t, stdtls.Client(dialNet(t, lis), cfg))
+	waitFor(t, "the counter", func() bool { return r.Stats().HandshakesFailed == 3 })
 }
