@@ -42,11 +42,12 @@ func TestEveryServerAndBothLoops(t *testing.T) {
 				t.Fatal(err)
 			}
 			var frames uint64
+			var cpu float64 // of all windows: in a short one on a busy machine it may be none
 			for _, c := range []load.Config{
 				{Conns: 5, Payload: 1024, RPS: 400, Warmup: 100 * time.Millisecond, Window: 400 * time.Millisecond},
 				{Conns: 3, Payload: 4096, Depth: 8, Warmup: 100 * time.Millisecond, Window: 300 * time.Millisecond},
 				{Conns: 2, Payload: load.MaxPayload, Depth: 2, Window: 2 * time.Second},
-				{Conns: 2, Payload: 0, Depth: 1, Window: 100 * time.Millisecond},
+				{Conns: 2, Payload: 0, Depth: 1, Window: 500 * time.Millisecond},
 			} {
 				p, err := a.runPhase(t.Context(), srv, files, c, nil)
 				if err != nil {
@@ -58,14 +59,19 @@ func TestEveryServerAndBothLoops(t *testing.T) {
 				if kind.tls && p.Session.Resumed != c.Conns {
 					t.Errorf("%d B: %d of %d sessions resumed", c.Payload, p.Session.Resumed, c.Conns)
 				}
-				if u := p.ServerUse; u == nil || u.PID != srv.PID() || u.CPUSeconds <= 0 || u.RSSEnd <= 0 || u.FDs <= c.Conns {
+				if u := p.ServerUse; u == nil || u.PID != srv.PID() || u.RSSEnd <= 0 || u.FDs <= c.Conns {
 					t.Errorf("%d B: the server used %+v", c.Payload, u)
+				} else {
+					cpu += u.CPUSeconds
 				}
 				frames += p.Frames
 			}
 			var s report.Server
 			if err := srv.stop(&s); err != nil {
 				t.Fatal(err)
+			}
+			if cpu <= 0 {
+				t.Errorf("the server used %v s of CPU time", cpu)
 			}
 			if s.Kind != kind.kind || s.Frames < frames || s.Accepted < 12 || s.Failed != 0 {
 				t.Errorf("the server reports %+v, the clients %d frames", s, frames)
@@ -278,7 +284,7 @@ func TestServerDies(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if e := r.Phases[0].Errors; e.ConnLost != 4 || e.FirstError == "" || r.Phases[0].Frames == 0 {
+	if e := r.Phases[0].Errors; e.ConnLost != 4 || e.FirstError == "" {
 		t.Errorf("%+v", r.Phases[0])
 	}
 	_ = srv.Wait()
