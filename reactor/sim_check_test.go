@@ -47,7 +47,11 @@ func (s *sim) deadline(c *Conn, k *simSocket) int64 {
 	case stateProxy, stateConnecting, stateHandshake:
 		by(k.bornAt, cfg.HandshakeTimeout)
 	case stateOpen:
-		by(max(k.lastIO, k.peer.proto.openedAt), cfg.IdleTimeout)
+		p := k.peer.proto
+		by(max(k.lastIO, p.openedAt), cfg.IdleTimeout)
+		if !p.eof {
+			by(p.stayedAt, cfg.ShutdownGrace)
+		}
 	case stateLingering:
 		by(k.drainedAt, cfg.LingerTimeout)
 		return at
@@ -78,8 +82,14 @@ func (s *sim) checkTurn(sl *simLoop) {
 	if sl.where == simDone {
 		return
 	}
+	if b := s.plan.budget; b > 0 && l.pool.OutstandingBytes() > int64(b/len(s.loops)) && l.high > pressedMark && s.turns > 100 {
+		s.failf("loop %d: its connections hold %d bytes, the mark is %d", l.id, l.pool.OutstandingBytes(), l.high)
+	}
 	s.conns(l, func(c *Conn, k *simSocket) {
 		id := k.peer.id
+		if l.stopping && (c.dialled && c.state <= stateHandshake || c.state == stateOpen && !c.leaving) {
+			s.failf("conn %d: in state %d although the loop is drained", id, c.state)
+		}
 		if c.state == stateDraining && k.drainFrom < 0 {
 			k.drainFrom = l.now
 		}
@@ -148,6 +158,8 @@ func (s *sim) checkOwed() {
 		}
 		if c := s.connOf(p.sock); c != nil && c.inAt|c.outAt != 0 {
 			continue // it waits for tokens or memory, and the clock does move on
+		} else if c != nil && c.state == stateOpen && p.refrains() {
+			continue // it may be above its mark, and is read no more then
 		} else if c != nil && c.paused&pausePipe != 0 {
 			if o := c.ext.pipe; o == nil || !o.over {
 				s.failf("peer %d waits for ever for the partner of a pipe, which is not above its mark", p.id)
@@ -160,6 +172,36 @@ func (s *sim) checkOwed() {
 		case p.mute():
 		case !p.complete(), p.filter != nil && !p.shaken:
 			s.failf("peer %d waits for ever: %d of %d frames sent, %d replies owed", p.id, p.next, len(p.frames), p.owed())
+		}
+	}
+}
+
+// checkRest is called at such moments too: what has to be over by then, and the marks of pipes.
+func (s *sim) checkRest() {
+	for _, l := range s.r.loops {
+		s.conns(l, func(c *Conn, k *simSocket) {
+			id := k.peer.id
+			if c.state == stateLingering && k.finIn {
+				s.failf("conn %d: it lingers although the peer has ended its stream", id)
+			}
+			if c.state != stateOpen || !c.over || c.ext == nil || c.ext.pipe == nil {
+				return
+			}
+			if o := c.ext.pipe; o.state == stateOpen && o.ext != nil && o.ext.pipe == c && o.paused&pausePipe == 0 {
+				s.failf("conn %d: above its mark, but the other end of the pipe is not paused", id)
+			}
+		})
+	}
+}
+
+// checkQueue looks at what a listener leaves in its queue.
+func (s *sim) checkQueue(sl *simListener) {
+	if s.plan.faults.accept > 0 || s.plan.limit < 1<<20 || s.plan.faults.add > 0 {
+		return // a loop may have had to let go of it
+	}
+	for _, k := range sl.file.queue {
+		if k.mustCome {
+			s.failf("peer %d: it was waiting when the listener closed, and is not accepted", k.peer.id)
 		}
 	}
 }

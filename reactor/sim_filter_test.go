@@ -44,6 +44,7 @@ type simFilter struct {
 	failAt   int // this step fails; -1: none
 	panicAt  int // this step panics; -1: none
 	steps    int
+	most     int // records that one Open takes, as when dst is nearly full; 0: any number
 }
 
 // check reports a call that the contract forbids.
@@ -158,7 +159,7 @@ func (f *simFilter) Open(dst, src []byte) (out []byte, consumed int, err error) 
 	if !f.done {
 		f.s.failf("Open before the handshake is done")
 	}
-	for consumed < len(src) {
+	for n := 0; consumed < len(src) && (f.most == 0 || n < f.most); n++ {
 		rest := src[consumed:]
 		n := f.NextRecord(rest)
 		if len(rest) < n {

@@ -126,6 +126,9 @@ type simPeer struct {
 	deafAt int // reads no more after so many bytes; -1: never
 	read   int
 
+	sendsFirst bool // reads nothing before it has sent everything
+	tail       int  // bytes after the last frame, which nobody may look at
+
 	wire, plain []byte // received: not decrypted, not judged
 	plainGot    int
 	sentEnd     bool
@@ -143,6 +146,14 @@ type simPeer struct {
 // mute and deaf say whether the peer's plan has it hang.
 func (p *simPeer) mute() bool { return p.muteAt >= 0 && p.sent >= p.muteAt }
 func (p *simPeer) deaf() bool { return p.deafAt >= 0 && p.read >= p.deafAt }
+
+// refrains says whether the peer does not read yet.
+func (p *simPeer) refrains() bool {
+	return p.sendsFirst && !p.sentAll() && (p.filter == nil || p.shaken) && !p.mute() && !p.broke && !p.sentEnd && !p.finished()
+}
+
+// sentAll says whether there is nothing left to be sent.
+func (p *simPeer) sentAll() bool { return p.next == len(p.frames) && len(p.out) == 0 && p.tail == 0 }
 
 // owed is the number of ordered replies that are still to come for what was built so far, and of kept ones.
 func (p *simPeer) owed() int { return p.next - p.reply + len(p.kept) }
@@ -174,6 +185,10 @@ func (p *simPeer) build() {
 		}
 		p.skip()
 		p.push(b)
+	}
+	if p.next == len(p.frames) && p.tail > 0 {
+		p.push(simPattern[:p.tail])
+		p.tail = 0
 	}
 	if p.next == len(p.frames) && p.end == endGarbage && !p.broke {
 		p.broke = true
@@ -301,7 +316,7 @@ func (p *simPeer) cut() []byte {
 // receive takes a piece of what the loops' side has written.
 func (p *simPeer) receive() bool {
 	k := p.sock
-	if p.deaf() || p.gotEnd || k.connecting {
+	if p.deaf() || p.gotEnd || k.connecting || p.refrains() {
 		return false
 	}
 	if len(k.send) == 0 {

@@ -21,6 +21,7 @@ type simPlan struct {
 	refuse   bool // a peer that hangs is possible
 	large    bool
 	pipes    bool
+	budget   int // Config.BufferBudget, also below what it allows; 0: the default
 	accepted int
 	dialled  int
 	close    int // step at which listeners close; -1: at the end
@@ -45,6 +46,9 @@ func newSimPlan(rng *rand.Rand, seed uint64) simPlan {
 	if p.large {
 		p.cfg.HighWater = 1 << (12 + rng.IntN(7))
 		p.cfg.ReadBuffer = minReadBuffer << rng.IntN(4)
+		if one(2) {
+			p.budget = 1 << (15 + rng.IntN(6))
+		}
 	}
 	p.cfg.LowWater = 1 + rng.IntN(p.cfg.HighWater)
 	p.cfg.HardCap = p.cfg.HighWater + 1 + rng.IntN(p.cfg.HighWater)
@@ -152,6 +156,9 @@ func (s *sim) newPeer(id int) *simPeer {
 			last.count = 0
 		}
 	}
+	if one(10) {
+		p.sendFirst(rng)
+	}
 	p.sock = &simSocket{k: s.k, peer: p, recvRoom: 1 << (5 + rng.IntN(8)), sendRoom: 1 << (5 + rng.IntN(8)), stalledAt: -1, drainFrom: -1}
 	if s.plan.large {
 		p.sock.recvRoom, p.sock.sendRoom = 1<<(12+rng.IntN(8)), 1<<(12+rng.IntN(8))
@@ -163,6 +170,12 @@ func (s *sim) newPeer(id int) *simPeer {
 	return p
 }
 
+// sendFirst makes p a peer that reads nothing before it has sent everything, also what comes after its last frame.
+func (p *simPeer) sendFirst(rng *rand.Rand) {
+	p.sendsFirst, p.window, p.tail = true, 1<<20, 1<<(6+rng.IntN(9))
+	p.frames = append(p.frames[:min(len(p.frames), rng.IntN(5))], simFrame{op: opClose, count: 1, size: 1 + rng.IntN(2000)})
+}
+
 // newFilter makes one side of a filter: a fake, or TLS.
 func (s *sim) newFilter(client bool, flights int) Filter {
 	if s.plan.secure {
@@ -171,7 +184,11 @@ func (s *sim) newFilter(client bool, flights int) Filter {
 		}
 		return s.tls.server.Conn()
 	}
-	return &simFilter{s: s, client: client, flights: flights, failAt: -1, panicAt: -1}
+	f := &simFilter{s: s, client: client, flights: flights, failAt: -1, panicAt: -1}
+	if s.rng.IntN(2) == 0 {
+		f.most = 1 + s.rng.IntN(3)
+	}
+	return f
 }
 
 // ourFilter is newFilter for the loops' side, with trouble in it now and then.
@@ -193,8 +210,11 @@ func (s *sim) ourFilter(client bool, flights int) Filter {
 
 // newProto makes the protocol of c, whose peer is p.
 func (s *sim) newProto(c *Conn, p *simPeer) Protocol {
-	pr := &simProto{s: s, c: c, peer: p, rude: s.rng.IntN(20) == 0}
-	if s.plan.panics && s.rng.IntN(3) == 0 {
+	pr := &simProto{s: s, c: c, peer: p, rude: s.rng.IntN(20) == 0, stayedAt: -1}
+	switch {
+	case s.plan.panics && s.plan.large && s.rng.IntN(2) == 0:
+		pr.boom = boomOwn
+	case s.plan.panics && s.rng.IntN(3) == 0:
 		pr.boom = []string{"OnOpen", "OnData", "OnEOF", "OnDrained", "OnGoodbye", "OnClose"}[s.rng.IntN(6)]
 	}
 	if p.proto != nil {
@@ -260,6 +280,18 @@ func (s *sim) listen() *simListener {
 		}
 	}
 	return sl
+}
+
+// rush has the peers of sl that have not come yet connect at the last moment.
+func (s *sim) rush(sl *simListener) {
+	for _, p := range s.peers {
+		if p.lis == sl && !p.came && s.rng.IntN(2) == 0 {
+			s.come(p)
+		}
+	}
+	for _, k := range sl.file.queue {
+		k.mustCome = !sl.lis.left.Load()
+	}
 }
 
 // header is what a balancer puts in front of p's stream.

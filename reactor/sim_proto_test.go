@@ -14,6 +14,9 @@ var (
 // simPanic is what callbacks of the simulation panic with.
 type simPanic struct{}
 
+// boomOwn is a callback that panics; see simProto.boom.
+const boomOwn = "OnData with a large frame"
+
 // simPermits is how many replies a simProto keeps at most.
 const simPermits = 3
 
@@ -43,11 +46,12 @@ type simProto struct {
 	badIn  bool   // OnData has returned errSimFrame
 	told   error  // by OnGoodbye
 	low    bool   // Writable was false
-	boom   string // the callback that panics
+	boom   string // the callback that panics; boomOwn: OnData, once its slice is in a buffer of the connection's own
 	thrown bool
 
 	openedAt, tookAt int64
 	paused           int64 // when reading was last resumed
+	stayedAt         int64 // when OnShutdown returned true; -1: it has not
 }
 
 // enter is called at the start of every callback but Protocol.OnClose.
@@ -62,7 +66,7 @@ func (p *simProto) enter(what string) {
 	}
 	p.s.logf("conn %d: %s", p.peer.id, what)
 	p.inside = true
-	if p.boom == what {
+	if l := p.c.loop; p.boom == what || p.boom == boomOwn && what == "OnData" && l.work.buf != l.in {
 		p.boom, p.thrown, p.inside = "", true, false
 		p.s.thrown++
 		panic(simPanic{})
@@ -135,7 +139,9 @@ func (p *simLeaver) OnShutdown() bool {
 	if p.stays || p.ended || !p.s.drained {
 		p.s.failf("conn %d: OnShutdown, stays %v, ended %v", p.peer.id, p.stays, p.ended)
 	}
-	p.stays = p.s.rng.IntN(4) > 0
+	if p.stays = p.s.rng.IntN(4) > 0; p.stays {
+		p.stayedAt = p.s.k.clock
+	}
 	return p.stays
 }
 

@@ -121,6 +121,9 @@ func simulate(seed uint64, t *simTLS, log func(string, ...any)) (failure string)
 	if s.r, err = makeReactor(s.plan.cfg, s.k); err != nil {
 		return err.Error()
 	}
+	if s.plan.budget > 0 {
+		s.r.cfg.BufferBudget = s.plan.budget
+	}
 	s.plan.cfg = s.r.cfg
 	s.logf("plan %+v", s.plan)
 	s.r.workers = newWorkers(0) // steps are made by the schedule
@@ -396,6 +399,7 @@ func (s *sim) actListener() bool {
 	for _, sl := range s.lis {
 		if sl.closing == 0 && !sl.closed {
 			sl.closed = true
+			s.checkQueue(sl)
 			s.k.close(sl.lis.fd)
 			return true
 		}
@@ -409,6 +413,8 @@ func (s *sim) closeListeners() {
 			continue
 		}
 		sl.closing = len(s.r.loops)
+		sl.lis.left.Store(s.rng.IntN(8) == 0)
+		s.rush(sl)
 		left := func() { sl.closing-- }
 		for _, l := range s.r.loops {
 			if l.push(task{kind: taskClose, lis: sl.lis, fn: left}) != nil {
@@ -468,6 +474,7 @@ func (s *sim) actPipe() bool {
 // quiet is called when only time can change anything.
 func (s *sim) quiet() {
 	s.checkOwed()
+	s.checkRest()
 	until := int64(-1)
 	for _, sl := range s.loops {
 		if sl.where == simWaiting && sl.until >= 0 && (until < 0 || sl.until < until) {

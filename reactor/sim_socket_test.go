@@ -30,6 +30,8 @@ type simSocket struct {
 	err    unix.Errno   // for the next call
 	seen   []unix.Errno // what calls have returned
 
+	mustCome bool // it was queued when its listener began to close: it has to be accepted
+
 	bornAt, lastIO, stalledAt int64 // stalledAt: first refusal since the last progress; -1: none
 	drainFrom, drainedAt      int64 // when the loop began to drain it, -1: not yet; when the end of stream was sent
 }
