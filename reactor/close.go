@@ -154,9 +154,9 @@ func (l *loop) earliest(c *Conn) int64 {
 	return at
 }
 
-// idleAt is when c has been idle for too long; 0 if that does not apply.
+// idleAt is when c has been idle for too long; 0 if that does not apply: while it waits for tokens it is we who are idle.
 func (l *loop) idleAt(c *Conn) int64 {
-	if c.state != stateOpen || l.r.cfg.IdleTimeout < 0 {
+	if c.state != stateOpen || l.r.cfg.IdleTimeout < 0 || c.inAt|c.outAt != 0 {
 		return 0
 	}
 	return c.lastIO + int64(l.r.cfg.IdleTimeout)

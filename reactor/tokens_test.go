@@ -29,6 +29,25 @@ func TestTokensAreNotThePeersDelay(t *testing.T) {
 	}
 }
 
+// A connection that is not read for want of tokens is not idle; once it is read again, it may be.
+func TestTokensAreNotIdleness(t *testing.T) {
+	var cause error
+	k, l, c := clockedLoop(t, Config{IdleTimeout: time.Second}, nil, script{close: func(_ *Conn, err error) { cause = err }})
+	c.more().in = newBucket(minRate)
+	charge(c.ext.in, 5*minRate, l.now) // as the other connections of a peer do
+	data := []byte("12")
+	k.next = func() []byte { b := data[:min(1, len(data))]; data = data[len(b):]; return b }
+	c.readable, c.hangup = true, true
+	l.input(c)
+	if c.inAt == 0 || len(data) != 1 {
+		t.Fatalf("waits until %d, %d bytes unread: not the case to be tested", c.inAt, len(data))
+	}
+	closed := pass(k, l, c, 10*time.Second, nil)
+	if closed < 5400*time.Millisecond || closed > 6*time.Second || cause != ErrIdleTimeout || len(data) != 0 {
+		t.Errorf("closed after %v: %v, %d bytes unread", closed, cause, len(data))
+	}
+}
+
 // Loops whose clocks differ by a part of a turn do not get more out of a bucket than it holds.
 func TestBucketsOfLaggingClocks(t *testing.T) {
 	p := &peer{in: newBucket(10_000)} // holds 1000
