@@ -112,8 +112,8 @@ func (r *Reactor) lightest(near *loop) *loop {
 // DialConfig says what becomes of a dialled connection.
 type DialConfig struct {
 	// Protocol makes the connection's protocol, before Dial returns. Required. Its OnOpen is called when connect and
-	// handshake have succeeded, its OnClose with the cause when they have not. Called on the goroutine that dials. When
-	// Dial returns an error, no method of it is called.
+	// handshake have succeeded, its OnClose with the cause when they have not. Called on the goroutine that dials; it may
+	// keep the Conn, to be used once Dial has returned. When Dial returns an error, no method of it is called.
 	Protocol func(*Conn) Protocol
 	// Filter makes the connection's filter; nil: plain. Called on the goroutine that dials.
 	Filter func() Filter
