@@ -122,12 +122,12 @@ func (l *loop) holdWrites(c *Conn, at int64) {
 // release ends the waits that are over.
 func (l *loop) release(c *Conn) {
 	if c.inAt != 0 && l.now >= c.inAt {
-		c.inAt = 0
+		c.inAt, c.lastIO = 0, l.now // the idle deadline starts anew: so far it was we who waited
 		c.paused &^= pauseRate
 		l.enqueue(c)
 	}
 	if c.outAt != 0 && l.now >= c.outAt {
-		c.outAt = 0
+		c.outAt, c.lastIO = 0, l.now
 		l.flushLater(c)
 	}
 }

@@ -48,10 +48,17 @@ func (s *sim) deadline(c *Conn, k *simSocket) int64 {
 		by(k.bornAt, cfg.HandshakeTimeout)
 	case stateOpen:
 		p := k.peer.proto
-		by(max(k.lastIO, p.openedAt), cfg.IdleTimeout)
 		if !p.eof {
 			by(p.stayedAt, cfg.ShutdownGrace)
 		}
+		if c.inAt|c.outAt != 0 { // for tokens or memory
+			k.waits = true
+			break
+		}
+		if k.waits {
+			k.waits, k.waitedAt = false, s.k.clock
+		}
+		by(max(k.lastIO, k.waitedAt, p.openedAt), cfg.IdleTimeout)
 	case stateLingering:
 		by(k.drainedAt, cfg.LingerTimeout)
 		return at

@@ -33,6 +33,8 @@ type simSocket struct {
 	mustCome bool // it was queued when its listener began to close: it has to be accepted
 
 	bornAt, lastIO, stalledAt int64 // stalledAt: first refusal since the last progress; -1: none
+	waits                     bool  // for tokens or memory, when last looked at
+	waitedAt                  int64 // when that had ended
 	drainFrom, drainedAt      int64 // when the loop began to drain it, -1: not yet; when the end of stream was sent
 }
 
