@@ -333,7 +333,8 @@ func (l *loop) deliver(c *Conn) bool {
 			l.flush(c)
 		}
 		if n == 0 && !stopped && c.starved {
-			c.over, c.pending = true, true // it waits for OnDrained: again at the low mark
+			c.pending = true // it waits for OnDrained: again at the low mark
+			l.overflows(c)
 			return false
 		}
 		if n == 0 && !stopped && have >= c.need {
