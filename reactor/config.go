@@ -29,7 +29,7 @@ type Config struct {
 	// BufferBudget is how many bytes of buffers the connections may hold together before the marks shrink: each loop has an
 	// equal share, and while its connections hold more, a connection with more than 16 KiB of queued output counts as above
 	// its high-water mark. So the memory that many slow readers hold together is bounded, not only that of one. 0: 256 MiB;
-	// negative: no bound; else 1 MiB … 1 TiB.
+	// negative: no bound; else 1 MiB per loop … 1 TiB.
 	BufferBudget int
 
 	// HandshakeWorkers is the accept semaphore: how many handshake steps may run at once. 0: two per core (seed §3).
@@ -162,7 +162,7 @@ func (c Config) validateInts() error {
 		{"LowWater", c.LowWater, 1, c.HighWater, offNone},
 		{"HighWater", c.HighWater, 1, c.HardCap - 1, offNone},
 		{"HardCap", c.HardCap, 2, maxMark, offNone},
-		{"BufferBudget", c.BufferBudget, minBudget, maxBudget, offNegative},
+		{"BufferBudget", c.BufferBudget, c.Loops * minBudget, maxBudget, offNegative},
 		{"HandshakeWorkers", c.HandshakeWorkers, 1, maxWorkers, offNone},
 		{"SendBuffer", c.SendBuffer, minSockBuffer, maxSockBuffer, offMinusOne},
 		{"RecvBuffer", c.RecvBuffer, minSockBuffer, maxSockBuffer, offMinusOne},

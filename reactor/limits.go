@@ -51,7 +51,7 @@ const (
 	minSockBuffer = 4 << 10
 	maxSockBuffer = 64 << 20
 	maxMark       = 1 << 30
-	minBudget     = 1 << 20
+	minBudget     = 1 << 20 // per loop: its scratch counts, which is less than half of it
 	maxBudget     = 1 << 40
 	maxLoops      = 256
 	maxWorkers    = 1024

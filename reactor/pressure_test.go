@@ -478,6 +478,6 @@ func TestBufferBudget(t *testing.T) {
 	}
 	waitFor(t, "their end", func() bool { return r.Stats().Conns == 0 })
 	c := dialNet(t, lis)
-	waitFor(t, "the old mark", func() bool { return r.Stats().PoolOutstandingBytes > DefaultHighWater })
+	waitFor(t, "the old mark", func() bool { return r.Stats().PoolOutstandingBytes > 4*pressedMark })
 	_ = c.Close()
 }
