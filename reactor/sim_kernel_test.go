@@ -291,7 +291,24 @@ func (k *simKernel) collect(set *simFile, evs []unix.EpollEvent) int {
 	if n > 0 && n < len(evs) {
 		n += k.untrue(set, evs[n:n+1])
 	}
+	k.relieve(evs[:n])
 	return n
+}
+
+// relieve notes that the peers of these events have room again: output that waits for tokens no longer waits for them.
+func (k *simKernel) relieve(evs []unix.EpollEvent) {
+	for _, ev := range evs {
+		if ev.Fd < 0 || ev.Events&unix.EPOLLOUT == 0 {
+			continue
+		}
+		c := k.cur.l.slots[ev.Fd]
+		if c == nil || c.gen != ev.Pad || !c.blocked || c.outAt == 0 {
+			continue
+		}
+		if f := k.files[c.fd]; f != nil && f.sock != nil {
+			f.sock.stalledAt = -1
+		}
+	}
 }
 
 // untrue adds one event that a kernel may deliver but need not: for a registration that is gone, or once more for one that
