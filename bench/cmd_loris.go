@@ -33,7 +33,7 @@ type lorisOptions struct {
 	contrastOptions
 	hostile, sources, atOnce int
 	drip, again              time.Duration
-	patience, settle         time.Duration
+	patience, settle, calm   time.Duration
 }
 
 func (a *app) lorisCommand() *cobra.Command {
@@ -60,6 +60,7 @@ func (a *app) lorisCommand() *cobra.Command {
 	f.IntVar(&o.atOnce, "at-once", 32, "hostile connections being opened at once, per process")
 	f.DurationVar(&o.drip, "drip", time.Second, "time between two bytes of a dripping connection")
 	f.DurationVar(&o.again, "again", 2*time.Second, "pause before a hostile connection that has ended is opened again")
+	f.DurationVar(&o.calm, "calm", 5*time.Second, "wait before each window, for the coming and going of the crowd to be over")
 	f.DurationVar(&o.settle, "settle", 10*time.Second, "wait before the last reading, for caches to shrink")
 	f.DurationVar(&o.patience, "patience", time.Minute, "how long the crowd may take to form and to leave")
 	return cmd
@@ -69,7 +70,8 @@ func (o *lorisOptions) validate() error {
 	return errors.Join(o.contrastOptions.validate(), load.CheckRange("conns", o.hostile, 1, load.MaxConns),
 		load.CheckRange("sources", o.sources, 0, maxSources), load.CheckRange("at-once", o.atOnce, 1, maxAtOnce),
 		load.CheckDuration("drip", o.drip, time.Millisecond, time.Hour), load.CheckDuration("again", o.again, time.Millisecond, time.Hour),
-		load.CheckDuration("settle", o.settle, 0, maxSettle), load.CheckDuration("patience", o.patience, time.Second, time.Hour))
+		load.CheckDuration("settle", o.settle, 0, maxSettle), load.CheckDuration("calm", o.calm, 0, maxSettle),
+		load.CheckDuration("patience", o.patience, time.Second, time.Hour))
 }
 
 // loris is the whole measurement.
@@ -132,10 +134,16 @@ func (l *lorisRun) run(ctx context.Context) (err error) {
 	}
 	for i := range l.o.rounds {
 		r := report.ContrastRound{}
+		if err := sleepFor(ctx, l.o.calm); err != nil {
+			return err
+		}
 		if r.Quiet, r.QuietCPU, err = l.s.window(ctx, l.o.duration); err != nil {
 			return err
 		}
 		if err := l.form(ctx); err != nil {
+			return err
+		}
+		if err := sleepFor(ctx, l.o.calm); err != nil {
 			return err
 		}
 		if r.Loud, r.LoudCPU, err = l.s.window(ctx, l.o.duration); err != nil {

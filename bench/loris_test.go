@@ -14,7 +14,7 @@ import (
 func TestLoris(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "r.json")
 	status, stdout, stderr := run(t, easy(), strings.Fields("loris --rounds 1 --duration 3s --warmup 100ms --rps 200 --load-conns 4 --conns 30 --sources 3 "+
-		"--drip 50ms --again 100ms --settle 0s --server handshake-timeout=700ms --server frame-timeout=700ms --server write-timeout=700ms --json "+out)...)
+		"--drip 50ms --again 100ms --settle 0s --calm 0s --server handshake-timeout=700ms --server frame-timeout=700ms --server write-timeout=700ms --json "+out)...)
 	if status != exitOK {
 		t.Fatalf("exit status %d\n%s%s", status, stdout, stderr)
 	}
