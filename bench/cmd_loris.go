@@ -32,6 +32,7 @@ const (
 type lorisOptions struct {
 	contrastOptions
 	hostile, sources, atOnce int
+	nice                     int
 	drip, again              time.Duration
 	patience, settle, calm   time.Duration
 }
@@ -58,6 +59,7 @@ func (a *app) lorisCommand() *cobra.Command {
 	f.IntVar(&o.hostile, "conns", 10000, "hostile connections, all kinds in turn")
 	f.IntVar(&o.sources, "sources", 250, "source addresses of the crowd, 127.1.0.1 and on; 0: the kernel's choice")
 	f.IntVar(&o.atOnce, "at-once", 32, "hostile connections being opened at once, per process")
+	f.IntVar(&o.nice, "nice", maxNice, "scheduling priority of the crowd's processes, 0 to 19: at 19 they take what the server and the load leave, as if they ran elsewhere")
 	f.DurationVar(&o.drip, "drip", time.Second, "time between two bytes of a dripping connection")
 	f.DurationVar(&o.again, "again", 2*time.Second, "pause before a hostile connection that has ended is opened again")
 	f.DurationVar(&o.calm, "calm", 5*time.Second, "wait before each window, for the coming and going of the crowd to be over")
@@ -68,7 +70,7 @@ func (a *app) lorisCommand() *cobra.Command {
 
 func (o *lorisOptions) validate() error {
 	return errors.Join(o.contrastOptions.validate(), load.CheckRange("conns", o.hostile, 1, load.MaxConns),
-		load.CheckRange("sources", o.sources, 0, maxSources), load.CheckRange("at-once", o.atOnce, 1, maxAtOnce),
+		load.CheckRange("sources", o.sources, 0, maxSources), load.CheckRange("at-once", o.atOnce, 1, maxAtOnce), load.CheckRange("nice", o.nice, 0, maxNice),
 		load.CheckDuration("drip", o.drip, time.Millisecond, time.Hour), load.CheckDuration("again", o.again, time.Millisecond, time.Hour),
 		load.CheckDuration("settle", o.settle, 0, maxSettle), load.CheckDuration("calm", o.calm, 0, maxSettle),
 		load.CheckDuration("patience", o.patience, time.Second, time.Hour))
@@ -174,7 +176,7 @@ func (l *lorisRun) start() error {
 	for first := 0; first < l.o.hostile; first += crowdPerProc {
 		p, err := l.a.startHostile("hostile_crowd", "--target", l.s.srv.addr, "--conns", strconv.Itoa(min(crowdPerProc, l.o.hostile-first)),
 			"--first", strconv.Itoa(first), "--sources", strconv.Itoa(l.o.sources), "--at-once", strconv.Itoa(l.o.atOnce),
-			"--drip", l.o.drip.String(), "--again", l.o.again.String())
+			"--nice", strconv.Itoa(l.o.nice), "--drip", l.o.drip.String(), "--again", l.o.again.String())
 		if err != nil {
 			return err
 		}
