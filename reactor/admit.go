@@ -86,17 +86,8 @@ func (l *loop) tellRefused(c *Conn) {
 			l.sealed = f.Refuse(l.sealed[:0])
 			l.send(c, l.sealed)
 		}
-		l.drainRefused(c, cause)
+		l.handshakeFailed(c, cause)
 	}
-}
-
-// drainRefused closes a connection that has no protocol, without resetting what its peer has not read yet.
-func (l *loop) drainRefused(c *Conn, cause error) {
-	if c.state == stateClosed {
-		return
-	}
-	c.finished = true
-	l.beginDrain(c, cause)
 }
 
 // openRefused says the last word to a peer whose handshake was completed for that.

@@ -1,5 +1,7 @@
 package reactor
 
+import "time"
+
 // startClose begins the end of c: drain, goodbye, end of stream, linger.
 func (l *loop) startClose(c *Conn, cause error) {
 	switch c.state {
@@ -18,11 +20,8 @@ func (l *loop) startClose(c *Conn, cause error) {
 // beginDrain lets out what is written, and reads and drops what the peer still sends, also while output waits.
 func (l *loop) beginDrain(c *Conn, cause error) {
 	c.state, c.cause = stateDraining, cause
-	c.phaseAt, c.readAt, c.inWindow.from = 0, 0, 0
-	if t := l.r.cfg.DrainTimeout; t > 0 {
-		c.phaseAt = l.now + int64(t)
-		l.wheel.file(c, c.phaseAt)
-	}
+	c.stopFrame()
+	l.startPhase(c, l.r.cfg.DrainTimeout)
 	l.dropInput(c)
 	c.readable = true
 	l.enqueue(c)
@@ -59,8 +58,7 @@ func (l *loop) finishOutput(c *Conn) {
 		l.kill(c, c.cause)
 		return
 	}
-	c.phaseAt = l.now + int64(l.r.cfg.LingerTimeout)
-	l.wheel.file(c, c.phaseAt)
+	l.startPhase(c, l.r.cfg.LingerTimeout)
 	l.enqueue(c)
 }
 
@@ -143,6 +141,25 @@ func (l *loop) bury() {
 	}
 }
 
+// startPhase gives the state that c has entered its deadline, t from now; without one when t is not positive.
+func (l *loop) startPhase(c *Conn, t time.Duration) {
+	c.phaseAt = 0
+	if t > 0 {
+		c.phaseAt = l.now + int64(t)
+		l.wheel.file(c, c.phaseAt)
+	}
+}
+
+// stopFrame ends the deadlines of a frame whose rest is not read, for our own sake or because nobody wants it any more.
+func (c *Conn) stopFrame() { c.readAt, c.inWindow.from = 0, 0 }
+
+// refile puts c where its first deadline will be seen.
+func (l *loop) refile(c *Conn) {
+	if at := l.earliest(c); at != 0 {
+		l.wheel.file(c, at)
+	}
+}
+
 // earliest is the first deadline of c in nanoseconds; 0 if it has none.
 func (l *loop) earliest(c *Conn) int64 {
 	var at int64
@@ -173,9 +190,7 @@ func (l *loop) sleepAt(c *Conn) int64 {
 // wakeUp is called with the first byte after a sleep: the filter helps itself, the next sleep has to be filed.
 func (l *loop) wakeUp(c *Conn) {
 	c.asleep = false
-	if at := l.earliest(c); at != 0 {
-		l.wheel.file(c, at)
-	}
+	l.refile(c)
 }
 
 // expire looks at c's deadlines when its slot of the wheel comes.
@@ -207,8 +222,8 @@ func (l *loop) expire(c *Conn) {
 			}
 		}
 	}
-	if at := l.earliest(c); at != 0 && c.state != stateClosed {
-		l.wheel.file(c, at)
+	if c.state != stateClosed {
+		l.refile(c)
 	}
 }
 
@@ -277,8 +292,7 @@ func (l *loop) leave(c *Conn) {
 		return
 	}
 	if c.state == stateOpen {
-		c.phaseAt = l.now + int64(l.r.cfg.ShutdownGrace)
-		l.wheel.file(c, c.phaseAt)
+		l.startPhase(c, l.r.cfg.ShutdownGrace)
 		c.touch()
 	}
 }

@@ -16,8 +16,5 @@ func (l *loop) receive(c *Conn, lis *Listener) {
 	if err := l.occupy(c); err != nil && !l.noteRefused(c, err) { // it is told behind its header
 		return
 	}
-	if t := l.r.cfg.HandshakeTimeout; t > 0 {
-		c.phaseAt = l.now + int64(t)
-		l.wheel.file(c, c.phaseAt)
-	}
+	l.startPhase(c, l.r.cfg.HandshakeTimeout)
 }

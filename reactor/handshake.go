@@ -72,7 +72,7 @@ func (l *loop) shakeOutput(c *Conn) {
 	}
 }
 
-// handshakeFailed ends a connection before it was open; the engine's alert has been sent.
+// handshakeFailed ends a connection before it was open, also for want of admission; the filter's alert has been sent.
 func (l *loop) handshakeFailed(c *Conn, err error) {
 	if c.state == stateClosed {
 		return
@@ -97,9 +97,7 @@ func (l *loop) opened(c *Conn) {
 	c.state = stateOpen
 	l.unhalve(c)
 	l.count[counterOpened]++
-	if at := l.earliest(c); at != 0 {
-		l.wheel.file(c, at)
-	}
+	l.refile(c)
 	l.active = c
 	if c.proto == nil {
 		c.proto = c.opts.protocol(c)
@@ -131,10 +129,7 @@ func (l *loop) startDial(c *Conn, sa unix.Sockaddr) {
 	}
 	c.state = stateConnecting
 	l.limitRates(c)
-	if t := l.r.cfg.HandshakeTimeout; t > 0 {
-		c.phaseAt = l.now + int64(t)
-		l.wheel.file(c, c.phaseAt)
-	}
+	l.startPhase(c, l.r.cfg.HandshakeTimeout)
 	if errno := l.r.sys.connect(int(c.fd), sa); errno != 0 && errno != unix.EINPROGRESS && errno != unix.EINTR {
 		l.kill(c, ioError("connect", errno))
 	}
@@ -157,9 +152,8 @@ func (l *loop) enter(c *Conn) {
 		c.filter = c.opts.filter()
 		l.active = nil
 	}
-	if t := l.r.cfg.HandshakeTimeout; t > 0 && c.filter != nil && c.phaseAt == 0 { // it runs already after a PROXY header
-		c.phaseAt = l.now + int64(t)
-		l.wheel.file(c, c.phaseAt)
+	if c.filter != nil && c.phaseAt == 0 { // it runs already after a PROXY header
+		l.startPhase(c, l.r.cfg.HandshakeTimeout)
 	}
 	if c.refused { // before its PROXY header
 		l.tellRefused(c)

@@ -100,7 +100,7 @@ func (l *loop) setPiped(c, partner *Conn, w pipeWord) {
 	switch w {
 	case pipePause:
 		c.paused |= pausePipe
-		c.readAt, c.inWindow.from = 0, 0 // a frame whose rest we do not read has no deadline
+		c.stopFrame()
 	case pipeResume:
 		l.unpipe(c)
 	case pipeEnd:

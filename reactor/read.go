@@ -349,13 +349,13 @@ func (l *loop) deliver(c *Conn) bool {
 // waits because the protocol or the output made it wait has no deadline.
 func (l *loop) armRead(c *Conn) {
 	if c.state != stateOpen {
-		c.readAt, c.inWindow.from = 0, 0
+		c.stopFrame()
 		return
 	}
 	partial := (c.in != nil || c.cipherLen > 0) && !c.pending && c.paused == 0 && !c.over
 	switch {
 	case !partial:
-		c.readAt, c.inWindow.from = 0, 0
+		c.stopFrame()
 		return
 	case c.readAt == 0 && l.r.cfg.FrameTimeout > 0:
 		c.readAt = l.now + int64(l.r.cfg.FrameTimeout)

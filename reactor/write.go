@@ -63,7 +63,7 @@ func (l *loop) overflows(c *Conn) {
 		return
 	}
 	c.over = true
-	c.readAt, c.inWindow.from = 0, 0 // a frame whose rest we do not read has no deadline
+	c.stopFrame()
 	if c.ext != nil && c.ext.pipe != nil {
 		l.tellPipe(c, pipePause)
 	}
