@@ -15,6 +15,7 @@ import (
 	"github.com/ron-transport/ron-transport/bench/internal/load"
 	"github.com/ron-transport/ron-transport/bench/internal/proc"
 	"github.com/ron-transport/ron-transport/bench/internal/report"
+	"github.com/ron-transport/ron-transport/bench/internal/sched"
 )
 
 // Figures of the measurement with a hostile crowd.
@@ -95,14 +96,8 @@ func (a *app) loris(ctx context.Context, o *lorisOptions) (err error) {
 	r.Loris = &report.Loris{Hostile: o.hostile}
 	l := &lorisRun{a: a, o: o, s: s, into: r.Loris, began: time.Now()}
 	rerr := l.run(ctx)
-	r.Server = new(report.Server)
-	p, err := s.finish(r.Server)
-	if err = errors.Join(rerr, err); err != nil && ctx.Err() == nil {
+	if err := s.conclude(ctx, r, &r.Loris.Contrast, rerr); err != nil {
 		return err
-	}
-	r.Interrupted = ctx.Err() != nil
-	if p != nil {
-		p.Name, r.Loris.Load = "steady load", *p
 	}
 	if r.Server.Reactor != nil {
 		r.Loris.Ends = r.Server.Reactor.ClosedBy
@@ -136,7 +131,7 @@ func (l *lorisRun) run(ctx context.Context) (err error) {
 	}
 	for i := range l.o.rounds {
 		r := report.ContrastRound{}
-		if err := sleepFor(ctx, l.o.calm); err != nil {
+		if err := sched.Sleep(ctx, l.o.calm); err != nil {
 			return err
 		}
 		if r.Quiet, r.QuietCPU, err = l.s.window(ctx, l.o.duration); err != nil {
@@ -145,7 +140,7 @@ func (l *lorisRun) run(ctx context.Context) (err error) {
 		if err := l.form(ctx); err != nil {
 			return err
 		}
-		if err := sleepFor(ctx, l.o.calm); err != nil {
+		if err := sched.Sleep(ctx, l.o.calm); err != nil {
 			return err
 		}
 		if r.Loud, r.LoudCPU, err = l.s.window(ctx, l.o.duration); err != nil {
@@ -165,7 +160,7 @@ func (l *lorisRun) run(ctx context.Context) (err error) {
 		say(l.a.stderr, l.began, "round %d of %d: p99 %.3f ms quiet, %.3f ms beside %d hostile connections", i+1, l.o.rounds, r.Quiet.P99, r.Loud.P99, c.Live)
 		l.into.Rounds = append(l.into.Rounds, r)
 	}
-	if err := sleepFor(ctx, l.o.settle); err != nil {
+	if err := sched.Sleep(ctx, l.o.settle); err != nil {
 		return err
 	}
 	return l.read("end", true)
@@ -207,7 +202,7 @@ func (l *lorisRun) form(ctx context.Context) error {
 		}
 	}
 	for limit := time.Now().Add(l.o.patience); ; {
-		if err := sleepFor(ctx, crowdPoll); err != nil {
+		if err := sched.Sleep(ctx, crowdPoll); err != nil {
 			return err
 		}
 		c, err := l.counts(orderCount)
@@ -235,7 +230,7 @@ func (l *lorisRun) disperse(ctx context.Context) error {
 		if err != nil || n <= start {
 			return err
 		}
-		if err := sleepFor(ctx, crowdPoll); err != nil {
+		if err := sched.Sleep(ctx, crowdPoll); err != nil {
 			return err
 		}
 	}

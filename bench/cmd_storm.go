@@ -15,6 +15,7 @@ import (
 	"github.com/ron-transport/ron-transport/bench/internal/hostile"
 	"github.com/ron-transport/ron-transport/bench/internal/load"
 	"github.com/ron-transport/ron-transport/bench/internal/report"
+	"github.com/ron-transport/ron-transport/bench/internal/sched"
 )
 
 // stormLead is how long a storm blows before its window begins: it has reached its steady state by then.
@@ -77,14 +78,8 @@ func (a *app) storm(ctx context.Context, o *stormOptions) (err error) {
 		r.Storm.Group = "X25519"
 	}
 	rerr := a.stormRounds(ctx, o, s, r.Storm)
-	r.Server = new(report.Server)
-	p, err := s.finish(r.Server)
-	if err = errors.Join(rerr, err); err != nil && ctx.Err() == nil {
+	if err := s.conclude(ctx, r, &r.Storm.Contrast, rerr); err != nil {
 		return err
-	}
-	r.Interrupted = ctx.Err() != nil
-	if p != nil {
-		p.Name, r.Storm.Load = "steady load", *p
 	}
 	r.Storm.Summarise()
 	r.SLO = report.JudgeContrast("storm", &r.Storm.Contrast, 0)
@@ -128,22 +123,10 @@ func stormWindow(ctx context.Context, o *stormOptions, s *steady, gen *child.Pro
 	if err = gen.Tell(orderOn); err != nil {
 		return l, nil, err
 	}
-	if err = sleepFor(ctx, stormLead); err == nil {
+	if err = sched.Sleep(ctx, stormLead); err == nil {
 		l, cpu, err = s.window(ctx, o.duration)
 	}
 	return l, cpu, errors.Join(err, ask(gen, orderOff, counts))
-}
-
-// sleepFor waits for d or the end of ctx.
-func sleepFor(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 // finishGated is finish for measurements whose missed targets fail the command only on request: their figures hang on the

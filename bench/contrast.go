@@ -211,3 +211,18 @@ func ask(p *child.Process, order string, v any) error {
 func say(w io.Writer, began time.Time, format string, args ...any) {
 	fmt.Fprintf(w, "%6.1f s  %s\n", time.Since(began).Seconds(), fmt.Sprintf(format, args...))
 }
+
+// conclude ends the load and its server and notes in r what they report; rerr is how the rounds ended. An interrupted
+// measurement keeps what it has.
+func (s *steady) conclude(ctx context.Context, r *report.Report, into *report.Contrast, rerr error) error {
+	r.Server = new(report.Server)
+	p, err := s.finish(r.Server)
+	if err = errors.Join(rerr, err); err != nil && ctx.Err() == nil {
+		return err
+	}
+	r.Interrupted = ctx.Err() != nil
+	if p != nil {
+		p.Name, into.Load = "steady load", *p
+	}
+	return nil
+}

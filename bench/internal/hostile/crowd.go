@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ron-transport/ron-transport/bench/internal/sched"
 )
 
 // Kind is how a hostile connection behaves.
@@ -111,20 +113,11 @@ func (c *Crowd) Run(ctx context.Context) {
 			defer wg.Done()
 			for first := true; ctx.Err() == nil; first = false {
 				c.one(ctx, c.First+i, slots, first)
-				pause(ctx, c.Again)
+				_ = sched.Sleep(ctx, c.Again) // the loop looks at ctx
 			}
 		}()
 	}
 	wg.Wait()
-}
-
-func pause(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
-	}
 }
 
 // openTimeout is the patience of a hostile peer with connect and its own handshake.

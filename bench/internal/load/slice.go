@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/ron-transport/ron-transport/bench/internal/hist"
+	"github.com/ron-transport/ron-transport/bench/internal/sched"
 )
 
 // span is a part of a load whose latencies are kept apart, on one loop. Loop only.
@@ -34,7 +35,7 @@ func (f *Fleet) Slice(ctx context.Context, d time.Duration) (hist.Latency, error
 	}
 	sum := hist.New()
 	for limit := to + int64(drainTimeout); ; {
-		if err := nap(ctx, max(time.Duration(to-f.now()), sliceSettle)); err != nil {
+		if err := sched.Sleep(ctx, max(time.Duration(to-f.now()), sliceSettle)); err != nil {
 			return hist.Latency{}, err
 		}
 		last := f.now() >= limit
@@ -130,16 +131,4 @@ func (g *group) openIn(now int64, into *hist.Recorder) (n int) {
 		}
 	}
 	return n
-}
-
-// nap waits for d or the end of ctx.
-func nap(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

@@ -3,6 +3,7 @@
 package sched
 
 import (
+	"context"
 	"fmt"
 	"time"
 )
@@ -58,4 +59,16 @@ func (p Plan) TotalBefore(d time.Duration) int64 {
 		i--
 	}
 	return i
+}
+
+// Sleep waits for d or the end of ctx, whose error it returns. Any goroutine.
+func Sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
