@@ -95,7 +95,6 @@ func (c *conn) OnData(p []byte) (consumed, need int, err error) {
 	} else {
 		c.fill(now)
 	}
-	c.g.publish()
 	return consumed, c.dec.Need(), nil
 }
 
@@ -155,10 +154,7 @@ func (c *conn) tell(ok bool) {
 
 // take removes the oldest request in flight and returns its start.
 func (c *conn) take() int64 {
-	start, ok := c.inflight.pop()
-	if ok {
-		c.g.totalInFlight--
-	}
+	start, _ := c.inflight.pop()
 	c.want++
 	if c.state == connRetiring && c.inflight.n == 0 {
 		c.t.Close(nil) // the last answer of a server that shuts down
@@ -217,7 +213,7 @@ func (c *conn) fill(now int64) {
 // catchUp writes the timetable's requests of this connection that are due. A connection that cannot be written now
 // catches up when its output has drained; latency counts from the due time all the same.
 func (c *conn) catchUp(now int64) {
-	end := c.f.end.Load()
+	end := c.g.limit()
 	for c.state == connReady && c.t.Writable() {
 		due := c.f.due(c.idx, int64(c.next-c.base))
 		if due > now || due >= end || !c.send(now, due) {
@@ -237,8 +233,6 @@ func (c *conn) send(now, start int64) bool {
 	}
 	c.next++
 	c.inflight.push(start)
-	c.g.totalInFlight++
-	c.g.totalSent++
 	if c.g.inside(now) {
 		c.g.writtenInside++
 	}
@@ -256,7 +250,6 @@ func (c *conn) OnDrained() {
 	} else {
 		c.fill(now)
 	}
-	c.g.publish()
 }
 
 // OnEOF is called by the reactor when the server has ended its side: the load does not go on without replies.
@@ -285,10 +278,8 @@ func (c *conn) OnClose(cause error) {
 	if c.f.stage.Load() != stageDone {
 		c.g.errs.ConnLost++
 		c.g.errs.Transport5xx += uint64(c.inflight.n)
-		c.g.totalInFlight -= int64(c.inflight.n)
 		c.inflight = queue{}
 		c.f.note(orUnexpected(cause))
-		c.g.publish()
 	}
 }
 

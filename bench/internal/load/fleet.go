@@ -75,8 +75,8 @@ func NewFleet(cfg Config, n *Net) (*Fleet, error) {
 	}
 	f.begin.Store(never)
 	f.end.Store(never)
-	for range n.cfg.Loops {
-		f.groups = append(f.groups, newGroup(f))
+	for i := range n.cfg.Loops {
+		f.groups = append(f.groups, newGroup(f, i))
 	}
 	return f, nil
 }

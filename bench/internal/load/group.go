@@ -14,6 +14,7 @@ import (
 // until the loops have ended; the atomic ones are read by the controller meanwhile.
 type group struct {
 	f     *Fleet
+	index int // among the fleet's groups
 	tmpl  *template
 	conns []*conn // ready connections in the order of their numbers once the load has started
 
@@ -23,20 +24,18 @@ type group struct {
 
 	old   []*conn // replaced, and owed answers when that happened
 	slice *span   // nil: none is being measured
+	until int64   // the timetable is held from this offset on; never: it is not
 
 	// The cursor of the timetable: conns[pos] is due next, with its request k.
 	pos int
 	k   int64
 
-	moved          uint64 // connections that took over from one whose server shut down
-	inWindow       uint64 // good replies within the window
-	writtenInside  uint64 // requests written within the window
-	totalSent      uint64
-	totalInFlight  int64
-	sent, answered atomic.Uint64 // published after every batch: requests written, good replies
-	inFlight       atomic.Int64
-	nextDue        atomic.Int64 // offset of the next request of the timetable; never when there is none
-	poked          atomic.Bool  // the pacer's wake-up is on its way
+	moved         uint64        // connections that took over from one whose server shut down
+	inWindow      uint64        // good replies within the window
+	writtenInside uint64        // requests written within the window
+	answered      atomic.Uint64 // good replies, published after every batch
+	nextDue       atomic.Int64  // offset of the next request of the timetable; never when there is none
+	poked         atomic.Bool   // the pacer's wake-up is on its way
 
 	_ [64]byte // keeps the next group's counters off this one's cache line
 }
@@ -44,17 +43,10 @@ type group struct {
 // never is a due time that does not come.
 const never = math.MaxInt64
 
-func newGroup(f *Fleet) *group {
-	g := &group{f: f, tmpl: newTemplate(f.cfg.Payload), lat: hist.New(), late: hist.New()}
+func newGroup(f *Fleet, index int) *group {
+	g := &group{f: f, index: index, until: never, tmpl: newTemplate(f.cfg.Payload), lat: hist.New(), late: hist.New()}
 	g.nextDue.Store(never)
 	return g
-}
-
-// publish makes the counters visible to the controller: once per batch, not per frame. Whoever sees a request among those
-// sent also sees it in flight (see outstanding).
-func (g *group) publish() {
-	g.inFlight.Store(g.totalInFlight)
-	g.sent.Store(g.totalSent)
 }
 
 // pump writes every request of the timetable that is due at the offset now, on all connections of the loop.
@@ -62,7 +54,7 @@ func (g *group) pump(now int64) {
 	if g.nextDue.Load() > now {
 		return
 	}
-	end := g.f.end.Load()
+	end := g.limit()
 	for {
 		c := g.conns[g.pos]
 		due := g.f.due(c.idx, g.k)
@@ -79,7 +71,6 @@ func (g *group) pump(now int64) {
 			g.pos, g.k = 0, g.k+1
 		}
 	}
-	g.publish()
 }
 
 // onPoke runs on the loop when the pacer found the timetable due.
@@ -107,7 +98,6 @@ func (g *group) start() {
 	if g.f.cfg.open() {
 		g.nextDue.Store(g.f.due(g.conns[0].idx, 0))
 	}
-	g.publish()
 }
 
 // settle counts what was due within the window and never answered, with the least latency it can have had. It runs after
@@ -126,7 +116,7 @@ func (g *group) settle(end int64) {
 		}
 		for k := int64(c.next - c.base); ; k++ {
 			due := g.f.due(c.idx, k)
-			if due >= g.f.end.Load() {
+			if due >= g.limit() {
 				break
 			}
 			g.unanswered(due, end)

@@ -19,8 +19,9 @@ const (
 	dialsAtOnce = 32
 	// dialTimeout covers a full handshake behind dialsAtOnce others on a slow, busy core, many times over.
 	dialTimeout = 20 * time.Second
-	// drainTimeout is how long replies may come in after the window. What is missing then counts as unanswered.
-	drainTimeout = 3 * time.Second
+	// drainTimeout is how long replies may come in after the window, on a slow and busy machine too. What is missing then
+	// counts as unanswered.
+	drainTimeout = 10 * time.Second
 	// paceQuantum is the shortest sleep of the pacer. It bounds its cost (some 5 µs a turn) at the price of writing a request
 	// up to this much late, which the latency includes; under load the loops write due requests before the pacer wakes.
 	paceQuantum = 200 * time.Microsecond

@@ -204,13 +204,40 @@ func TestUnanswered(t *testing.T) {
 			r.echoAll()
 		}
 	}
-	if n := r.f.outstanding(); n != 7 {
+	if n, _ := r.f.outstanding(t.Context()); n != 7 {
 		t.Errorf("%d outstanding, want 2 in flight and 5 overdue", n)
 	}
 	r.at = 1100 * ms
 	p := r.finish()
 	if p.Errors.Unanswered != 7 || p.Latency.Count != 10 || !near(p.Latency.MaxMS, 1090) {
 		t.Errorf("%+v, %+v", p.Errors, p.Latency)
+	}
+}
+
+// Requests that a loop wrote before it knew of the load's end do not hide those that are due before it and missing.
+func TestDrainWaitsForWhatIsDueBeforeTheEnd(t *testing.T) {
+	r := newRig(t, Config{Conns: 2, Payload: 8, RPS: 100, Window: time.Hour})
+	for r.at = 0; r.at < 90*ms; r.at += 10 * ms {
+		r.f.groups[0].pump(r.at)
+		r.echoAll()
+	}
+	r.ts[1].full = true // its request at 90 ms is not written
+	for ; r.at < 150*ms; r.at += 10 * ms {
+		r.f.groups[0].pump(r.at)
+		r.echoAll()
+	}
+	r.f.end.Store(100 * ms) // decided at 90 ms, and known late
+	if n, _ := r.f.outstanding(t.Context()); n != 1 {
+		t.Errorf("%d outstanding, want the one at 90 ms", n)
+	}
+	r.ts[1].full = false
+	r.all[1].OnDrained()
+	r.echoAll()
+	if n, _ := r.f.outstanding(t.Context()); n != 0 {
+		t.Errorf("%d outstanding, want none", n)
+	}
+	if p := r.finish(); p.Errors.Total() != 0 {
+		t.Errorf("%+v", p.Errors)
 	}
 }
 

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/ron-transport/ron-transport/bench/internal/hist"
 	"github.com/ron-transport/ron-transport/bench/internal/report"
+	"github.com/ron-transport/ron-transport/bench/internal/sched"
 )
 
 // Live is the state of a load for a progress line.
@@ -50,7 +52,7 @@ func (f *Fleet) Measure(ctx context.Context, h Hooks) (*report.Phase, error) {
 		}
 	}()
 	f.watch(ctx, h)
-	f.drain()
+	f.drain(context.WithoutCancel(ctx))
 	close(stop)
 	<-paced
 	f.stage.Store(stageDone)
@@ -96,6 +98,9 @@ func (f *Fleet) post(g *group, fn func()) bool {
 	}
 	return false
 }
+
+// drainPoll is the pause between two looks at what is outstanding.
+const drainPoll = 2 * time.Millisecond
 
 // progressEvery is how often the hooks see the load, and how soon an end of all connections is noticed.
 const progressEvery = 100 * time.Millisecond
@@ -161,26 +166,53 @@ func (f *Fleet) answered() (n uint64) {
 	return n
 }
 
-// drain waits until nothing that was due is outstanding, at most drainTimeout.
-func (f *Fleet) drain() {
-	for limit := f.now() + int64(drainTimeout); f.now() < limit && f.live.Load() > 0; time.Sleep(2 * time.Millisecond) {
-		if f.outstanding() == 0 {
+// drain waits until nothing that was due is outstanding, at most drainTimeout. It ends early with ctx.
+func (f *Fleet) drain(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, drainTimeout)
+	defer cancel()
+	for {
+		if n, err := f.outstanding(ctx); err != nil || n == 0 {
+			return
+		}
+		if sched.Sleep(ctx, drainPoll) != nil {
 			return
 		}
 	}
 }
 
-// outstanding is how many requests are in flight or overdue.
-func (f *Fleet) outstanding() int64 {
-	var inFlight, sent int64
+// outstanding is how many requests that have fallen due, or will before the load's end or hold, have no reply. It asks the
+// loops: a count of all requests written would include those that a loop wrote after the end before it knew of it, and they
+// would hide as many that are missing.
+func (f *Fleet) outstanding(ctx context.Context) (n int, err error) {
+	open := make([]int, len(f.groups))
+	if err := f.onLoops(ctx, func(g *group) {
+		g.open(math.MinInt64, f.end.Load(), func(int64) { open[g.index]++ })
+	}); err != nil {
+		return 0, err
+	}
+	for _, o := range open {
+		n += o
+	}
+	return n, nil
+}
+
+// onLoops runs fn on every loop that has a connection left, and waits for it.
+func (f *Fleet) onLoops(ctx context.Context, fn func(*group)) error {
+	done := make(chan struct{}, len(f.groups))
+	asked := 0
 	for _, g := range f.groups {
-		sent += int64(g.sent.Load()) // first: see publish
-		inFlight += g.inFlight.Load()
+		if f.post(g, func() { fn(g); done <- struct{}{} }) {
+			asked++
+		}
 	}
-	if f.cfg.open() {
-		inFlight += max(0, f.plan.TotalBefore(time.Duration(f.end.Load()-f.origin))-sent)
+	for range asked {
+		select {
+		case <-done:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
-	return inFlight
+	return nil
 }
 
 // pace wakes loops whose timetable is due until stop. It runs on a thread of its own for exact sleeps.

@@ -105,30 +105,38 @@ func (g *group) openIn(now int64, into *hist.Recorder) (n int) {
 	if g.slice == nil {
 		return 0
 	}
-	count := func(start int64) {
-		if !g.slice.holds(start) {
-			return
-		}
+	g.open(g.slice.from, g.slice.to, func(start int64) {
 		n++
 		if into != nil {
 			into.Record(time.Duration(now - start))
 		}
+	})
+	return n
+}
+
+// open calls fn with the start of every request within [from, to) that has no reply yet: those in flight and, in an open
+// loop, those that are not even written. A connection that has ended owes nothing: its end is counted by itself. Loop only.
+func (g *group) open(from, to int64, fn func(start int64)) {
+	within := func(start int64) {
+		if start >= from && start < to {
+			fn(start)
+		}
 	}
+	due := min(to, g.until)
 	for _, c := range g.old {
-		c.inflight.each(count)
+		c.inflight.each(within)
 	}
 	for _, c := range g.conns {
-		c.inflight.each(count)
-		if c.state == connEnded {
-			continue // its end is counted by itself
+		c.inflight.each(within)
+		if !g.f.cfg.open() || c.state == connEnded {
+			continue
 		}
 		for k := int64(c.next - c.base); ; k++ {
-			due := g.f.due(c.idx, k)
-			if due >= g.slice.to {
+			at := g.f.due(c.idx, k)
+			if at >= due {
 				break
 			}
-			count(due)
+			within(at)
 		}
 	}
-	return n
 }
