@@ -19,8 +19,8 @@ import (
 
 // Patience with child processes.
 const (
-	startWait = 20 * time.Second // a server must be listening by then, on a slow and busy machine too
-	stopWait  = 15 * time.Second // a child must have ended by then after SIGINT: longer than any drain
+	startWait = 60 * time.Second // a server must be listening by then, on a slow and busy machine too
+	stopWait  = 60 * time.Second // a child must have ended by then after SIGINT: longer than any drain, also with a low priority on a busy machine
 	freeWait  = 30 * time.Second // a collection of a large heap, twice
 	slackWait = 60 * time.Second // what a client may take besides its load: connecting, draining
 )

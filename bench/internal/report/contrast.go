@@ -80,8 +80,8 @@ func (c *Contrast) text(w io.Writer, loud string) {
 	t.add("median", "quiet", num(c.Quiet.P50)+" ms", num(c.Quiet.P99)+" ms", num(c.Quiet.P999)+" ms")
 	t.add("median", loud, num(c.Loud.P50)+" ms", num(c.Loud.P99)+" ms", num(c.Loud.P999)+" ms")
 	t.write(w)
-	fmt.Fprintf(w, "  p99 %s / quiet: %s (median of the rounds' ratios); load: %d connections, %d rps, %s, %d errors\n",
-		loud, num(c.P99), c.Load.Conns, c.Load.RPS, Size(c.Load.Payload), c.Load.Errors.Total())
+	fmt.Fprintf(w, "  p99 %s / quiet: %s (median of the rounds' ratios); load: %d connections, %d rps, %s, errors: %s\n",
+		loud, num(c.P99), c.Load.Conns, c.Load.RPS, Size(c.Load.Payload), &c.Load.Errors)
 	if e := c.Load.Errors.FirstError; e != "" {
 		fmt.Fprintf(w, "  first error: %s\n", e)
 	}
@@ -156,16 +156,25 @@ func JudgeContrast(id string, c *Contrast, limit float64) []SLORow {
 	return append(rows, r)
 }
 
-// JudgeLoris makes the rows about what a crowd leaves behind: descriptors, and memory per hostile connection.
+// judgedCrowd is how many hostile connections must have been held at once for the memory that each has left behind to be
+// judged: what a process keeps for other reasons, some MiB, must be small against the limit of all of them.
+const judgedCrowd = 1000
+
+// JudgeLoris makes the rows about what a crowd leaves behind: descriptors, and memory per hostile connection that was there
+// at once at most. With fewer than judgedCrowd of them the latter is shown and not judged.
 func JudgeLoris(l *Loris, kept float64) []SLORow {
 	if len(l.Memory) == 0 || l.Hostile == 0 {
 		return nil
 	}
-	first, last := l.Memory[0], l.Memory[len(l.Memory)-1]
-	return []SLORow{
-		row("descriptors_back", "loris", "descriptors more than at the start", "<=", 0, float64(last.FDs-first.FDs), "count"),
-		row("memory_back", "loris", "memory kept per hostile connection", "<=", kept, float64(last.RSS-first.RSS)/float64(l.Hostile), "B"),
+	first, last, peak := l.Memory[0], l.Memory[len(l.Memory)-1], 0
+	for i := range l.Memory {
+		peak = max(peak, l.Memory[i].Conns)
 	}
+	m := row("memory_back", "loris", "memory kept per hostile connection", "<=", kept, float64(last.RSS-first.RSS)/float64(max(1, peak)), "B")
+	if peak < judgedCrowd {
+		m.What, m.Op, m.Verdict = fmt.Sprintf("%s (%d at most: too few to judge)", m.What, peak), "", Info
+	}
+	return []SLORow{row("descriptors_back", "loris", "descriptors more than at the start", "<=", 0, float64(last.FDs-first.FDs), "count"), m}
 }
 
 // OnlySpeedMissed says whether the failed rows are all about speed, or about memory that the garbage collector still holds.
@@ -201,7 +210,7 @@ func (r *Restart) text(w io.Writer) {
 	t.write(w)
 	p := &r.Load
 	fmt.Fprintf(w, "  %d servers in turn, %d connections, %d rps: %s requests sent, %s answered, %s failed; %s connections moved; the servers answered %s\n",
-		r.Servers, p.Conns, p.RPS, num(float64(p.Sent)), num(float64(p.Frames)), num(float64(p.Errors.Total())), num(float64(p.Moved)), num(float64(r.Frames)))
+		r.Servers, p.Conns, p.RPS, num(float64(p.Sent)), num(float64(p.Frames)), &p.Errors, num(float64(p.Moved)), num(float64(r.Frames)))
 	if p.Errors.FirstError != "" {
 		fmt.Fprintf(w, "  first error: %s\n", p.Errors.FirstError)
 	}

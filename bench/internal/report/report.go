@@ -3,8 +3,10 @@ package report
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/ron-transport/ron-transport/bench/internal/hist"
@@ -95,6 +97,26 @@ type Errors struct {
 func (e *Errors) Total() uint64 {
 	return e.DialFailed + e.ConnLost + e.Unanswered + e.WrongPayload + e.OutOfOrder + e.Rejected429 + e.Rejected503 +
 		e.Transport5xx + e.OtherStatus
+}
+
+// String is the total, and in brackets the counts it is made of.
+func (e *Errors) String() string {
+	var kinds []string
+	for _, k := range []struct {
+		n    uint64
+		name string
+	}{
+		{e.DialFailed, "not connected"}, {e.ConnLost, "connections lost"}, {e.Unanswered, "unanswered"}, {e.WrongPayload, "wrong payload"},
+		{e.OutOfOrder, "out of order"}, {e.Rejected429, "429"}, {e.Rejected503, "503"}, {e.Transport5xx, "5xx"}, {e.OtherStatus, "other status"},
+	} {
+		if k.n > 0 {
+			kinds = append(kinds, fmt.Sprintf("%s %s", num(float64(k.n)), k.name))
+		}
+	}
+	if len(kinds) == 0 {
+		return "0"
+	}
+	return fmt.Sprintf("%s (%s)", num(float64(e.Total())), strings.Join(kinds, ", "))
 }
 
 // Add sums the counts of o up; FirstError stays.
