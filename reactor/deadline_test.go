@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -71,15 +72,33 @@ func TestDeadlines(t *testing.T) {
 	}
 }
 
+// skewedClock is the kernel with a clock that a test moves on.
+type skewedClock struct {
+	linux
+	skew *atomic.Int64
+}
+
+func (k skewedClock) now() int64 { return k.linux.now() + k.skew.Load() }
+
 func TestTrafficKeepsAConnectionAlive(t *testing.T) {
-	r := start(t, Config{IdleTimeout: 200 * time.Millisecond})
-	c := dialNet(t, listen(t, r, echo))
+	const idle = time.Hour // the steps are far longer than the test itself takes
+	skew := new(atomic.Int64)
+	r := startOn(t, Config{Loops: 1, IdleTimeout: idle}, skewedClock{linux: linux{base: time.Now()}, skew: skew})
+	var k closes
+	s := echo
+	s.close = k.add
+	c := dialNet(t, listen(t, r, s))
 	for range 15 {
-		_, _ = c.Write([]byte{1})
-		if _, err := io.ReadFull(c, make([]byte, 1)); err != nil {
-			t.Fatal(err)
-		}
-		time.Sleep(40 * time.Millisecond)
+		roundTrip(t, c)
+		skew.Add(int64(idle / 2))
+	}
+	roundTrip(t, c)
+	skew.Add(int64(idle))
+	if err := r.loops[0].push(task{kind: taskFunc, fn: func() {}}); err != nil { // the loop waits by the real clock
+		t.Fatal(err)
+	}
+	if err := k.one(t); err != ErrIdleTimeout {
+		t.Errorf("cause %v without traffic, want %v", err, ErrIdleTimeout)
 	}
 }
 

@@ -69,6 +69,12 @@ var echo = script{data: func(c *Conn, p []byte) (int, int, error) { return len(p
 // start makes a reactor that is shut down, and checked for leaks, when the test ends.
 func start(t testing.TB, cfg Config) *Reactor {
 	t.Helper()
+	return startOn(t, cfg, linux{base: time.Now()})
+}
+
+// startOn is start with a kernel of the test's own.
+func startOn(t testing.TB, cfg Config, sys kernel) *Reactor {
+	t.Helper()
 	if p, q, err := os.Pipe(); err == nil { // the runtime's own poller keeps two descriptors from its first use on
 		_, _ = p.Close(), q.Close()
 	}
@@ -84,7 +90,7 @@ func start(t testing.TB, cfg Config) *Reactor {
 	if cfg.ShutdownGrace == 0 {
 		cfg.ShutdownGrace = 500 * time.Millisecond
 	}
-	r, err := New(cfg)
+	r, err := newReactor(cfg, sys)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,7 +101,7 @@ func start(t testing.TB, cfg Config) *Reactor {
 // checkLeaks shuts r down and looks for buffers, descriptors and goroutines left behind.
 func checkLeaks(t testing.TB, r *Reactor, fds, goroutines int) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if err := r.Shutdown(ctx); err != nil {
 		t.Errorf("Shutdown: %v", err)
@@ -126,7 +132,7 @@ func countFDs(t testing.TB) int {
 // waitFor waits for a condition that must come true.
 func waitFor(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); !ok(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("gave up waiting for %s", what)
 		}
@@ -151,7 +157,7 @@ func dialNet(t testing.TB, lis *Listener) *net.TCPConn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = c.Close() })
-	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(2 * time.Minute))
 	return c.(*net.TCPConn)
 }
 
