@@ -126,6 +126,7 @@ func (s *Server) echo(c net.Conn) error {
 	var frames uint64
 	defer func() { s.Stats.Frames.Add(frames) }()
 	var big []byte // grows to the largest frame that does not fit the reader's buffer
+	var tally wire.Tally
 	for {
 		head, err := r.Peek(wire.HeaderLen)
 		if err != nil {
@@ -139,12 +140,12 @@ func (s *Server) echo(c net.Conn) error {
 			return fmt.Errorf("peer %s: %w", c.RemoteAddr(), err)
 		}
 		if n <= bufferSize {
-			err = echoBuffered(r, w, n)
+			err = echoBuffered(r, w, n, &tally)
 		} else {
 			if cap(big) < n {
 				big = make([]byte, n)
 			}
-			err = echoBig(r, w, big[:n])
+			err = echoBig(r, w, big[:n], &tally)
 		}
 		if err != nil {
 			return err
@@ -159,13 +160,12 @@ func (s *Server) echo(c net.Conn) error {
 }
 
 // echoBuffered answers a frame from the reader's own buffer: one copy, into the writer's.
-func echoBuffered(r *bufio.Reader, w *bufio.Writer, n int) error {
+func echoBuffered(r *bufio.Reader, w *bufio.Writer, n int, t *wire.Tally) error {
 	frame, err := r.Peek(n)
 	if err != nil {
 		return err
 	}
-	wire.MakeReply(frame)
-	if _, err := w.Write(frame); err != nil {
+	if _, err := w.Write(t.Answer(frame)); err != nil {
 		return err
 	}
 	_, err = r.Discard(n)
@@ -173,12 +173,11 @@ func echoBuffered(r *bufio.Reader, w *bufio.Writer, n int) error {
 }
 
 // echoBig reads the frame into frame and writes it from there; bufio passes both sides through without its own copy.
-func echoBig(r *bufio.Reader, w *bufio.Writer, frame []byte) error {
+func echoBig(r *bufio.Reader, w *bufio.Writer, frame []byte, t *wire.Tally) error {
 	if _, err := io.ReadFull(r, frame); err != nil {
 		return err
 	}
-	wire.MakeReply(frame)
-	_, err := w.Write(frame)
+	_, err := w.Write(t.Answer(frame))
 	return err
 }
 
