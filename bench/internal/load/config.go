@@ -10,16 +10,22 @@ import (
 
 // Config is one load. New validates it; messages name the command-line flag.
 type Config struct {
-	Conns   int
-	Payload int           // bytes of each request and each reply
-	RPS     int           // open loop: requests due per second over all connections; 0: closed loop
-	Depth   int           // closed loop: requests in flight per connection
-	Warmup  time.Duration // load that is not measured
-	Window  time.Duration // the measuring window
+	Conns       int
+	Streams     int           // streams of each connection, on QUIC; 0: connections without streams
+	Payload     int           // bytes of each request and each reply
+	RPS         int           // open loop: requests due per second over all connections; 0: closed loop
+	Depth       int           // closed loop: requests in flight per connection, or per stream where there are streams
+	MaxInflight int           // requests in flight over all streams of a connection; 0: no limit
+	OneWay      bool          // events without replies, as many as the connections take; at the end their arrival is confirmed
+	Warmup      time.Duration // load that is not measured
+	Window      time.Duration // the measuring window
 }
 
 // open says whether the load follows a timetable.
 func (c *Config) open() bool { return c.RPS > 0 }
+
+// lines is how many connections, or streams where there are streams, carry the load: each is a conn of the fleet.
+func (c *Config) lines() int { return c.Conns * max(c.Streams, 1) }
 
 // FlagError is a refused value of a command-line flag.
 type FlagError struct {
@@ -50,13 +56,21 @@ func CheckDuration(flag string, v, lo, hi time.Duration) error {
 // Validate checks every field; all faults are reported together.
 func (c *Config) Validate() error {
 	errs := []error{
-		CheckRange("conns", c.Conns, 1, MaxConns),
+		CheckRange("conns", c.Conns, 1, MaxConns), CheckRange("streams", c.Streams, 0, MaxStreams),
+		CheckRange("max-inflight", c.MaxInflight, 0, MaxStreams*MaxDepth),
 		CheckRange("payload", c.Payload, 0, MaxPayload),
 		CheckRange("rps", c.RPS, 0, sched.MaxRPS),
 		CheckDuration("warmup", c.Warmup, 0, MaxWarmup),
 		CheckDuration("duration", c.Window, MinWindow, MaxWindow),
 	}
-	if !c.open() {
+	if c.Streams > 0 && c.Conns > MaxConns/c.Streams {
+		errs = append(errs, &FlagError{Flag: "streams", Value: fmt.Sprintf("%d × %d connections", c.Streams, c.Conns),
+			Allowed: fmt.Sprintf("%d streams in all", MaxConns)})
+	}
+	if c.OneWay && c.open() {
+		errs = append(errs, errors.New("--one-way: has no meaning with --rps (open loop); give one of them"))
+	}
+	if !c.open() && !c.OneWay {
 		errs = append(errs, CheckRange("depth", c.Depth, 1, MaxDepth))
 	}
 	return errors.Join(errs...)

@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/ron-transport/ron-transport/bench/internal/wire"
 	"github.com/ron-transport/ron-transport/framer"
 	"github.com/ron-transport/ron-transport/tls"
 )
@@ -27,13 +28,20 @@ type transport interface {
 	Close(cause error)
 }
 
-// conn is one connection of the load: the protocol side of a reactor connection. Loop only.
+// requester is a transport that patches requests itself, because it writes them later, on another goroutine.
+type requester interface {
+	request(t *template, seq uint64) error
+}
+
+// conn is one connection of the load, or one stream where there are streams: the protocol side of a reactor connection. Loop
+// only.
 type conn struct {
-	f   *Fleet
-	g   *group
-	t   transport
-	idx int
-	tls *tls.Conn // nil on plain TCP
+	f    *Fleet
+	g    *group
+	t    transport
+	idx  int
+	tls  *tls.Conn // nil on plain TCP and QUIC
+	link *link     // the connection it is a stream of; nil where there are no streams
 
 	state    connState
 	dec      framer.Decoder
@@ -45,10 +53,24 @@ type conn struct {
 	heir     atomic.Pointer[conn] // takes over when the server shuts down; set by the loop, for the controller
 	from     *conn                // whose heir this is, until it is open; nil for others
 	probe    chan<- bool          // while set, the next reply (or the end) is reported here and not measured
+
+	waiting   bool       // for a permit of its link
+	tally     wire.Tally // one way: what was written
+	confirmed bool       // one way: the server's tally is the same
 }
 
 func newConn(f *Fleet, idx int) *conn {
-	return &conn{f: f, g: f.groups[idx%len(f.groups)], idx: idx, dec: framer.NewDecoder(framer.MaxFrame), next: 1, want: 1}
+	c := &conn{f: f, idx: idx, dec: framer.NewDecoder(framer.MaxFrame), next: 1, want: 1}
+	c.g = f.groups[c.slot()%len(f.groups)]
+	return c
+}
+
+// slot is the number of its connection: itself, or the one it is a stream of.
+func (c *conn) slot() int {
+	if c.extra() {
+		return c.f.cfg.Conns
+	}
+	return c.idx % c.f.cfg.Conns
 }
 
 // OnOpen is called by the reactor when the transport is ready.
@@ -66,7 +88,7 @@ func (c *conn) OnOpen() {
 }
 
 // extra says whether the connection is outside the load (see Fleet.Warm).
-func (c *conn) extra() bool { return c.idx >= c.f.cfg.Conns }
+func (c *conn) extra() bool { return c.idx >= c.f.cfg.lines() }
 
 // OnData is called by the reactor with all plaintext not yet consumed.
 func (c *conn) OnData(p []byte) (consumed, need int, err error) {
@@ -123,6 +145,9 @@ func (c *conn) reply(now int64, f *framer.Frame) bool {
 		c.take()
 	}
 	start := c.take()
+	if c.f.cfg.OneWay && !c.extra() {
+		return c.compare(f)
+	}
 	if f.Flags&framer.FlagResp == 0 || f.AppProtoID != appProto || !c.g.tmpl.matches(f.Payload, c.idx, f.CorrID) {
 		e.WrongPayload++
 		return false
@@ -154,7 +179,10 @@ func (c *conn) tell(ok bool) {
 
 // take removes the oldest request in flight and returns its start.
 func (c *conn) take() int64 {
-	start, _ := c.inflight.pop()
+	start, ok := c.inflight.pop()
+	if ok {
+		c.link.free(1)
+	}
 	c.want++
 	if c.state == connRetiring && c.inflight.n == 0 {
 		c.t.Close(nil) // the last answer of a server that shuts down
@@ -198,12 +226,16 @@ func (c *conn) inherit() {
 	c.OnDrained() // what has fallen due meanwhile
 }
 
-// fill keeps the closed loop's number of requests in flight.
+// fill keeps the closed loop's number of requests in flight, or the output of a one-way load full.
 func (c *conn) fill(now int64) {
 	if c.f.stage.Load() != stageLoad || now >= c.f.end.Load() {
 		return
 	}
-	for c.inflight.n < c.f.cfg.Depth && c.state == connReady && c.t.Writable() {
+	if c.f.cfg.OneWay {
+		c.stream(now)
+		return
+	}
+	for c.inflight.n < c.f.cfg.Depth && c.state == connReady && c.t.Writable() && c.link.permit(c) {
 		if !c.send(now, now) {
 			return
 		}
@@ -216,7 +248,7 @@ func (c *conn) catchUp(now int64) {
 	end := c.g.limit()
 	for c.state == connReady && c.t.Writable() {
 		due := c.f.due(c.idx, int64(c.next-c.base))
-		if due > now || due >= end || !c.send(now, due) {
+		if due > now || due >= end || !c.link.permit(c) || !c.send(now, due) {
 			return
 		}
 		if c.g.inside(due) {
@@ -227,16 +259,25 @@ func (c *conn) catchUp(now int64) {
 
 // send writes one request; start is when its latency begins.
 func (c *conn) send(now, start int64) bool {
-	c.g.tmpl.patch(c.idx, c.next)
-	if err := c.t.Write(c.g.tmpl.frame); err != nil {
+	if err := c.request(c.g.tmpl, c.next); err != nil {
 		return false
 	}
 	c.next++
 	c.inflight.push(start)
+	c.link.use()
 	if c.g.inside(now) {
 		c.g.writtenInside++
 	}
 	return true
+}
+
+// request writes request seq, as t has it.
+func (c *conn) request(t *template, seq uint64) error {
+	if r, ok := c.t.(requester); ok {
+		return r.request(t, seq)
+	}
+	t.patch(c.idx, seq)
+	return c.t.Write(t.frame)
 }
 
 // OnDrained is called by the reactor when the output can take more.
@@ -278,6 +319,7 @@ func (c *conn) OnClose(cause error) {
 	if c.f.stage.Load() != stageDone {
 		c.g.errs.ConnLost++
 		c.g.errs.Transport5xx += uint64(c.inflight.n)
+		c.link.free(c.inflight.n)
 		c.inflight = queue{}
 		c.f.note(orUnexpected(cause))
 	}

@@ -34,7 +34,7 @@ const (
 type Fleet struct {
 	cfg   Config
 	net   *Net
-	dial  func(*conn)  // net.dial
+	dial  func(*conn)  // net's
 	clock func() int64 // nanoseconds since the fleet was made: all offsets are of this clock
 	plan  sched.Plan
 	stage atomic.Int32
@@ -66,10 +66,10 @@ func NewFleet(cfg Config, n *Net) (*Fleet, error) {
 		return nil, err
 	}
 	zero := time.Now()
-	f := &Fleet{cfg: cfg, net: n, dial: n.dial, clock: func() int64 { return int64(time.Since(zero)) }, opened: make(chan opened, dialsAtOnce)}
+	f := &Fleet{cfg: cfg, net: n, dial: func(c *conn) { n.dial(c) }, clock: func() int64 { return int64(time.Since(zero)) }, opened: make(chan opened, dialsAtOnce)}
 	if cfg.open() {
 		var err error
-		if f.plan, err = sched.New(cfg.RPS, cfg.Conns); err != nil {
+		if f.plan, err = sched.New(cfg.RPS, cfg.lines()); err != nil {
 			return nil, err
 		}
 	}
@@ -104,7 +104,7 @@ func orUnexpected(cause error) error {
 	return cause
 }
 
-// Open connects the whole fleet, a bounded number at a time. With warm it calls Warm first. Connections that fail are
+// Open connects the whole fleet, and opens its streams, a bounded number at a time. With warm it calls Warm first. Connections that fail are
 // counted; it is an error only when none succeeds, or ctx ends. progress may be nil; it is told how many are ready.
 func (f *Fleet) Open(ctx context.Context, warm bool, progress func(ready int)) error {
 	if warm {
@@ -113,8 +113,8 @@ func (f *Fleet) Open(ctx context.Context, warm bool, progress func(ready int)) e
 		}
 	}
 	first, pending := 0, 0
-	for first < f.cfg.Conns || pending > 0 {
-		for first < f.cfg.Conns && pending < dialsAtOnce {
+	for first < f.cfg.lines() || pending > 0 {
+		for first < f.cfg.lines() && pending < dialsAtOnce {
 			c := newConn(f, first)
 			first++
 			pending++
@@ -154,7 +154,7 @@ func (f *Fleet) count(o opened) {
 	f.conns = append(f.conns, o.c)
 }
 
-// Ready is how many connections were established.
+// Ready is how many connections were established; where there are streams, how many of them.
 func (f *Fleet) Ready() int { return len(f.conns) }
 
 // FirstError is the cause of the first failed dial or lost connection, nil when there was none. Any goroutine.
@@ -177,7 +177,7 @@ func (f *Fleet) EchoSample(ctx context.Context, n int) (failed int, err error) {
 // Warm makes one connection outside the fleet, echoes one frame on it and closes it: what a first connection costs once
 // is then paid, and its session ticket has arrived before others ask to resume.
 func (f *Fleet) Warm(ctx context.Context) error {
-	c := newConn(f, f.cfg.Conns) // a number of its own
+	c := newConn(f, f.cfg.lines()) // a number of its own
 	f.dial(c)
 	o, err := f.await(ctx)
 	if err != nil {
@@ -190,5 +190,6 @@ func (f *Fleet) Warm(ctx context.Context) error {
 	if err != nil || bad > 0 {
 		return errors.Join(err, fmt.Errorf("no echo from %s on the first connection", f.net.cfg.Addr))
 	}
+	defer f.net.forget(c)
 	return f.retire(ctx, c)
 }

@@ -30,8 +30,9 @@ type group struct {
 	pos int
 	k   int64
 
+	confirmed     uint64        // one way: events that have arrived, as the server says
 	moved         uint64        // connections that took over from one whose server shut down
-	inWindow      uint64        // good replies within the window
+	inWindow      uint64        // good replies within the window; one way: events written
 	writtenInside uint64        // requests written within the window
 	answered      atomic.Uint64 // good replies, published after every batch
 	nextDue       atomic.Int64  // offset of the next request of the timetable; never when there is none
@@ -44,7 +45,7 @@ type group struct {
 const never = math.MaxInt64
 
 func newGroup(f *Fleet, index int) *group {
-	g := &group{f: f, index: index, until: never, tmpl: newTemplate(f.cfg.Payload), lat: hist.New(), late: hist.New()}
+	g := &group{f: f, index: index, until: never, tmpl: newTemplate(f.cfg.Payload, f.cfg.OneWay), lat: hist.New(), late: hist.New()}
 	g.nextDue.Store(never)
 	return g
 }
@@ -104,6 +105,12 @@ func (g *group) start() {
 // the loops have ended.
 func (g *group) settle(end int64) {
 	for _, c := range slices.Concat(g.conns, g.old) {
+		if g.f.cfg.OneWay {
+			if !c.confirmed {
+				g.errs.Unanswered += c.tally.Frames // nobody knows whether they have arrived
+			}
+			continue
+		}
 		for {
 			start, ok := c.inflight.pop()
 			if !ok {

@@ -9,6 +9,7 @@ import (
 // Limits of a load. They bound what one client process may be asked to do.
 const (
 	MaxConns   = 1_000_000              // the largest table of descriptors a Linux process has by default (fs.nr_open)
+	MaxStreams = 1 << 16                // of a connection: the most that the library lets a peer open
 	MaxPayload = framer.MaxPayload      // of one frame without a capability
 	MaxDepth   = 1024                   // sixteen times the in-flight permits of the seed: enough to meet any back-pressure
 	MaxWindow  = 7 * 24 * time.Hour     // the longest soak, with room

@@ -75,7 +75,7 @@ type rig struct {
 
 func newRig(tb testing.TB, cfg Config) *rig {
 	tb.Helper()
-	f, err := NewFleet(cfg, &Net{cfg: NetConfig{Transport: "tcp", Loops: 1}})
+	f, err := NewFleet(cfg, &Net{cfg: NetConfig{Transport: "tcp", Loops: 1}, carrier: &loopNet{}})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -341,7 +341,7 @@ func TestWrongRepliesAreCounted(t *testing.T) {
 
 // Damage in the middle of a payload is found in the replies that are compared whole.
 func TestMiddleIsSampled(t *testing.T) {
-	tm := newTemplate(100)
+	tm := newTemplate(100, false)
 	for seq := uint64(1); seq <= 2*fullCheckEvery; seq++ {
 		tm.patch(7, seq)
 		p := slices.Clone(tm.payload())
@@ -354,7 +354,7 @@ func TestMiddleIsSampled(t *testing.T) {
 		}
 	}
 	for n := range 40 { // lengths around the marks
-		tm := newTemplate(n)
+		tm := newTemplate(n, false)
 		for _, seq := range []uint64{1, fullCheckEvery} {
 			tm.patch(3, seq)
 			p := slices.Clone(tm.payload())

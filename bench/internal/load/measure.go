@@ -52,6 +52,9 @@ func (f *Fleet) Measure(ctx context.Context, h Hooks) (*report.Phase, error) {
 		}
 	}()
 	f.watch(ctx, h)
+	if f.cfg.OneWay {
+		f.askTallies()
+	}
 	f.drain(context.WithoutCancel(ctx))
 	close(stop)
 	<-paced
@@ -257,11 +260,14 @@ func sleep(d time.Duration) {
 func (f *Fleet) phase(settled int64) *report.Phase {
 	c := &f.cfg
 	p := &report.Phase{
-		Transport: f.net.cfg.Transport, Target: f.net.cfg.Addr, Mode: "closed", Conns: c.Conns, Payload: c.Payload,
+		Transport: f.net.cfg.Transport, Target: f.net.cfg.Addr, Mode: report.Closed, Conns: c.Conns, Streams: c.Streams, Payload: c.Payload,
 		RPS: c.RPS, Depth: c.Depth, WarmupS: c.Warmup.Seconds(), WindowS: float64(f.end.Load()-f.begin.Load()) / 1e9,
 	}
 	if c.open() {
-		p.Mode, p.Depth = "open", 0
+		p.Mode, p.Depth = report.Open, 0
+	}
+	if c.OneWay {
+		p.Mode, p.Depth = report.OneWay, 0
 	}
 	lat, late := hist.New(), hist.New()
 	for _, g := range f.groups {
@@ -271,6 +277,7 @@ func (f *Fleet) phase(settled int64) *report.Phase {
 		p.Frames += g.inWindow
 		p.Sent += g.writtenInside
 		p.Moved += g.moved
+		p.Confirmed += g.confirmed
 		p.Errors.Add(&g.errs)
 	}
 	p.Errors.DialFailed += uint64(f.dialErrs)

@@ -14,59 +14,108 @@ import (
 
 // NetConfig says how a fleet connects.
 type NetConfig struct {
-	Transport  string         // tls, tcp
+	Transport  string         // TLS, TCP, StockQUIC
 	Addr       string         // host:port
 	ServerName string         // for TLS
 	TLS        *stdtls.Config // nil: plain TCP
 	Verified   string         // how TLS verifies the server, in words, for the report
 	Loops      int            // event loops; 0: one per core
+	Early      bool           // QUIC: the first requests go in 0-RTT packets where a session is resumed
 }
 
-// Net is the client side of the library: event loops and a TLS client. Each loop is a reactor of its own, so that a
-// connection's loop is known before it is made. For one goroutine.
+// Transports that a fleet can use.
+const (
+	TLS       = "tls"
+	TCP       = "tcp"
+	StockQUIC = "quic-go" // quic-go alone, as a careful programmer would use it
+)
+
+// carrier is what makes the connections of one kind of transport.
+type carrier interface {
+	// dial begins to connect c, on the loop of its group. The outcome goes to Fleet.ready, once.
+	dial(c *conn)
+	// forget is told that c, which Fleet.Warm has made, has ended.
+	forget(c *conn)
+	// session adds what the connections have negotiated. After close, too.
+	session(conns []*conn, s *report.Session)
+	// close says goodbye on every connection and returns when no callback is under way any more.
+	close() error
+}
+
+// Net is the client side of a transport. For one goroutine.
 type Net struct {
-	cfg    NetConfig
+	cfg NetConfig
+	carrier
+}
+
+// NewNet starts what carries a load. The caller calls Close, in the end.
+func NewNet(cfg NetConfig) (*Net, error) {
+	n := &Net{cfg: cfg}
+	var err error
+	switch cfg.Transport {
+	case StockQUIC:
+		n.carrier = newStockNet(&n.cfg)
+	default:
+		n.carrier, err = newLoopNet(&n.cfg)
+	}
+	return n, err
+}
+
+// Close says goodbye on every connection and ends what NewNet has started.
+func (n *Net) Close() error { return n.close() }
+
+// loopNet carries the load on the library's TCP and TLS. Each loop is a reactor of its own, so that a connection's loop is
+// known before it is made.
+type loopNet struct {
+	cfg    *NetConfig
 	loops  []*reactor.Reactor
 	client *tls.Client // nil: plain TCP
 }
 
-// NewNet starts the loops. The caller calls Close, in the end.
-func NewNet(cfg NetConfig) (*Net, error) {
-	n := &Net{cfg: cfg}
+func newLoopNet(cfg *NetConfig) (*loopNet, error) {
+	n := &loopNet{cfg: cfg}
 	if cfg.TLS != nil {
 		var err error
 		if n.client, err = tls.NewClient(tls.Config{TLS: cfg.TLS}); err != nil {
 			return nil, err
 		}
 	}
-	if n.cfg.Loops == 0 {
-		n.cfg.Loops = runtime.GOMAXPROCS(0)
+	var err error
+	n.loops, err = newLoops(cfg)
+	return n, err
+}
+
+// newLoops starts the reactors of a client.
+func newLoops(cfg *NetConfig) ([]*reactor.Reactor, error) {
+	if cfg.Loops == 0 {
+		cfg.Loops = runtime.GOMAXPROCS(0)
 	}
 	rc := reactor.Config{
 		Loops:            1,
-		HandshakeWorkers: max(1, 2*runtime.GOMAXPROCS(0)/n.cfg.Loops),
+		HandshakeWorkers: max(1, 2*runtime.GOMAXPROCS(0)/cfg.Loops),
 		IdleTimeout:      -1, // a load may be as slow as its timetable says
 		HandshakeTimeout: dialTimeout,
 	}
-	for range n.cfg.Loops {
+	var loops []*reactor.Reactor
+	for range cfg.Loops {
 		r, err := reactor.New(rc)
 		if err != nil {
-			return nil, errors.Join(err, n.Close())
+			return nil, errors.Join(err, closeLoops(loops))
 		}
-		n.loops = append(n.loops, r)
+		loops = append(loops, r)
 	}
-	return n, nil
+	return loops, nil
 }
 
 // closeTimeout is how long goodbyes may take.
 const closeTimeout = 2 * time.Second
 
-// Close says goodbye on every connection and ends the loops. Connections whose server does not answer are aborted.
-func (n *Net) Close() error {
+// closeLoops says goodbye on every connection and ends the loops. Connections whose server does not answer are aborted.
+func closeLoops(loops []*reactor.Reactor) error {
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
 	var errs []error
-	for _, r := range n.loops {
+	for _, r := range loops {
 		if err := r.Shutdown(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) {
 			errs = append(errs, err)
 		}
@@ -74,8 +123,11 @@ func (n *Net) Close() error {
 	return errors.Join(errs...)
 }
 
-// dial begins to connect c, on the loop of its group. The outcome goes to Fleet.ready, once.
-func (n *Net) dial(c *conn) {
+func (n *loopNet) close() error { return closeLoops(n.loops) }
+
+func (n *loopNet) forget(*conn) {}
+
+func (n *loopNet) dial(c *conn) {
 	dc := reactor.DialConfig{Protocol: func(t *reactor.Conn) reactor.Protocol {
 		c.t = t
 		return c
@@ -84,15 +136,14 @@ func (n *Net) dial(c *conn) {
 		c.tls = n.client.Conn(n.cfg.ServerName)
 		dc.Filter = func() reactor.Filter { return c.tls }
 	}
-	if _, err := n.loops[c.idx%len(n.loops)].Dial("tcp", n.cfg.Addr, dc); err != nil {
+	if _, err := n.loops[c.slot()%len(n.loops)].Dial("tcp", n.cfg.Addr, dc); err != nil {
 		c.notOpened(err)
 	}
 }
 
-// session sums up what the connections negotiated.
-func (f *Fleet) session() report.Session {
-	s := report.Session{Established: len(f.conns)}
-	for _, c := range f.conns {
+func (n *loopNet) session(conns []*conn, s *report.Session) {
+	s.Established = len(conns)
+	for _, c := range conns {
 		if c.tls == nil {
 			continue
 		}
@@ -100,7 +151,16 @@ func (f *Fleet) session() report.Session {
 		if st.Resumed {
 			s.Resumed++
 		}
-		s.Suite, s.Group, s.Verified = stdtls.CipherSuiteName(st.CipherSuite), st.Group.String(), f.net.cfg.Verified
+		s.Suite, s.Group = stdtls.CipherSuiteName(st.CipherSuite), st.Group.String()
+	}
+}
+
+// session sums up what the connections negotiated.
+func (f *Fleet) session() report.Session {
+	var s report.Session
+	f.net.session(f.conns, &s)
+	if s.Suite != "" {
+		s.Verified = f.net.cfg.Verified
 	}
 	return s
 }

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"encoding/binary"
 	"math/rand/v2"
+	"slices"
 
+	"github.com/ron-transport/ron-transport/bench/internal/wire"
 	"github.com/ron-transport/ron-transport/framer"
 )
 
@@ -16,7 +18,7 @@ const markLen = 8
 const fullCheckEvery = 64
 
 // appProto is the application protocol of the load's frames; 0 would be HELLO.
-const appProto = 0x7e57
+const appProto = wire.Proto
 
 // template is a request frame that is patched for each request. The payload is noise (the same for the whole load) with
 // the connection's number and the request's sequence number in the first and the last 8 bytes, as far as it is long
@@ -26,10 +28,13 @@ type template struct {
 	head  framer.Header
 }
 
-func newTemplate(payload int) *template {
+func newTemplate(payload int, oneWay bool) *template {
 	t := &template{frame: make([]byte, framer.HeaderLen+payload)}
 	t.head = framer.Header{
 		Len: uint32(len(t.frame)), Ver: framer.Version, Flags: framer.FlagReq, AppProtoID: appProto,
+	}
+	if oneWay {
+		t.head.Flags = framer.FlagEvent
 	}
 	rng := rand.New(rand.NewPCG(uint64(payload), 0x6f61702f31))
 	p := t.payload()
@@ -38,6 +43,9 @@ func newTemplate(payload int) *template {
 	}
 	return t
 }
+
+// clone is a template that another goroutine may patch.
+func (t *template) clone() *template { return &template{frame: slices.Clone(t.frame), head: t.head} }
 
 func (t *template) payload() []byte { return t.frame[framer.HeaderLen:] }
 

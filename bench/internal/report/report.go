@@ -49,23 +49,32 @@ type Report struct {
 	Pass        bool         `json:"pass"` // no row failed
 }
 
+// Modes of a phase.
+const (
+	Open   = "open"
+	Closed = "closed"
+	OneWay = "one-way"
+)
+
 // Phase is one measuring window of a load client.
 type Phase struct {
 	Name      string `json:"name"`
-	Transport string `json:"transport"` // tls, tcp
+	Transport string `json:"transport"` // tls, tcp, quic, quic-go (the stock peer's client)
 	Target    string `json:"target"`
-	Mode      string `json:"mode"` // open (timetable) or closed (a fixed number in flight)
+	Mode      string `json:"mode"` // open (timetable), closed (a fixed number in flight) or one-way (events without replies)
 	Conns     int    `json:"conns"`
+	Streams   int    `json:"streams,omitempty"` // of each connection, on QUIC
 	Payload   int    `json:"payload_bytes"`
 	RPS       int    `json:"rps,omitempty"`   // open: requests due per second
-	Depth     int    `json:"depth,omitempty"` // closed: requests in flight per connection
+	Depth     int    `json:"depth,omitempty"` // closed: requests in flight per connection, or per stream where there are streams
 
 	WarmupS float64 `json:"warmup_s"`
 	WindowS float64 `json:"window_s"`
 
 	Sent        uint64       `json:"sent"`                  // requests written in the window
 	Moved       uint64       `json:"moved_conns,omitempty"` // connections that were replaced because their server shut down
-	Frames      uint64       `json:"frames"`                // good replies in the window
+	Confirmed   uint64       `json:"confirmed,omitempty"`   // one-way: events that have arrived in all, as the server says
+	Frames      uint64       `json:"frames"`                // good replies in the window; one-way: events written in it
 	FPS         float64      `json:"fps"`                   // good replies per second, the whole node
 	FPSPerCore  float64      `json:"fps_core"`              // the same, divided by the machine's cores
 	GbpsEachWay float64      `json:"gbps"`                  // payload bits per second in one direction, 10^9
@@ -136,6 +145,7 @@ func (e *Errors) Add(o *Errors) {
 type Session struct {
 	Established int    `json:"established"`
 	Resumed     int    `json:"resumed"`
+	Early       int    `json:"early,omitempty"` // QUIC connections whose first requests went in 0-RTT packets
 	Suite       string `json:"suite,omitempty"`
 	Group       string `json:"group,omitempty"`
 	Verified    string `json:"verified,omitempty"` // how the server's certificate was checked

@@ -69,7 +69,7 @@ func Judge(phases []Phase, t Targets) []SLORow {
 	var rows []SLORow
 	for i := range phases {
 		p := &phases[i]
-		if p.Mode == "open" {
+		if p.Mode == Open {
 			rows = append(rows, t.open(p)...)
 		} else {
 			rows = append(rows, t.closed(p)...)

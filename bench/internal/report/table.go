@@ -109,7 +109,7 @@ func phaseTable(ps []Phase) *table {
 	}
 	line("", func(p *Phase) string { return p.Name })
 	line("load", func(p *Phase) string {
-		if p.Mode == "open" {
+		if p.Mode == Open {
 			return fmt.Sprintf("%s × %d conns, %d rps", Size(p.Payload), p.Conns, p.RPS)
 		}
 		return fmt.Sprintf("%s × %d conns × %d in flight", Size(p.Payload), p.Conns, p.Depth)
@@ -158,7 +158,7 @@ func phaseNotes(w io.Writer, ps []Phase) {
 		if s := &p.Session; s.Suite != "" {
 			fmt.Fprintf(w, "  %s: %d connections, %d resumed, %s, %s, certificate %s\n", p.Name, s.Established, s.Resumed, s.Suite, s.Group, s.Verified)
 		}
-		if p.Mode == "open" && p.PaceMS > 0 {
+		if p.Mode == Open && p.PaceMS > 0 {
 			fmt.Fprintf(w, "  %s: the client wrote within %s ms of the timetable (99th percentile), which the latency includes\n", p.Name, num(p.PaceMS))
 		}
 		if p.Errors.FirstError != "" {
