@@ -25,9 +25,9 @@ type ask struct {
 // Ask sends f as a request and waits for the first response to it. The corr_id is the session's to choose, counting from
 // 1: requests that are sent with Send must use others. f.Flags gets REQ. The response is a copy that belongs to the
 // caller; a response that comes after ctx has ended, a second one, and an ACK go to OnFrame. A status of 400 and above
-// comes with an *Error whose Remote is set; other errors are f's (it is refused), ErrBusy, ErrLeaving, ErrClosed or the cause of the
-// connection's end, the transport's when the loop cannot be reached, or ctx's. It blocks, so it must not be called on a
-// loop. Any other goroutine.
+// comes with an *Error whose Remote is set; other errors are f's (it is refused, or must wait for the handshake), ErrBusy,
+// ErrLeaving, ErrClosed or the cause of the connection's end, the transport's when the loop cannot be reached, or ctx's. It
+// blocks, so it must not be called on a loop. Any other goroutine.
 func (s *Session) Ask(ctx context.Context, f *Frame) (*Frame, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -75,6 +75,14 @@ func (s *Session) ask(a *ask) {
 	case len(a.wire) > int(s.peerMax):
 		s.finish(a, nil, tooLarge(0, len(a.wire)-HeaderLen, s.peerMax))
 		return
+	}
+	if s.early {
+		var h Header
+		getHeader(a.wire, &h)
+		if e := s.earlyRefusal(&h); e != nil {
+			s.finish(a, nil, e)
+			return
+		}
 	}
 	s.lastCorr++
 	a.id = s.lastCorr

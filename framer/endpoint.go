@@ -11,8 +11,8 @@ import (
 	"github.com/ron-transport/ron-transport/pool"
 )
 
-// Transport is the connection below a Session; reactor.Conn and, later, a QUIC stream implement it. Methods are called on
-// the connection's loop, except Post and the addresses.
+// Transport is the connection below a Session; reactor.Conn implements it, for sockets and QUIC streams. Methods are called on
+// the connection's loop, except Post and the addresses. See EarlyTransport for what 0-RTT adds.
 type Transport interface {
 	// Reserve returns n contiguous bytes at the end of the output, to be filled before the next call; nil when closing. n is
 	// at most 128 KiB.
@@ -64,6 +64,12 @@ type Options struct {
 	KeepCompressed bool
 	// Transports is what a HELLO reply says this node listens on. The reply must fit into 1024 bytes. nil: ["tcp+tls"].
 	Transports []string
+	// EarlyApps lists the app_proto_ids whose frames may be exchanged before the handshake is complete (QUIC's 0-RTT): those of
+	// which every request may be executed any number of times, since an attacker can replay it. Frames of others are refused
+	// until then with not_ready (503), and so is a stream whose first frame was; Session.Send and Ask refuse them before
+	// anything is sent. Responses may always be sent. HELLO is always allowed. Without effect on transports that have no 0-RTT,
+	// or have it turned off. nil: none; else each is 1 … 65535.
+	EarlyApps []uint16
 	// Stats counts rejections; nil: the endpoint makes its own.
 	Stats *Stats
 }
@@ -111,6 +117,10 @@ func NewEndpoint(h Handler, o Options) (*Endpoint, error) {
 	if o.Transports = slices.Clone(o.Transports); o.Transports == nil {
 		o.Transports = []string{"tcp+tls"}
 	}
+	var err error
+	if o.EarlyApps, err = checkEarlyApps(o.EarlyApps); err != nil {
+		return nil, err
+	}
 	if o.Stats == nil {
 		o.Stats = new(Stats)
 	}
@@ -127,7 +137,7 @@ func (e *Endpoint) Stats() *Stats { return e.o.Stats }
 
 // Session makes the session of one connection; it is what the reactor wants as its Protocol. Any goroutine.
 func (e *Endpoint) Session(t Transport) *Session {
-	return &Session{t: t, e: e, dec: NewDecoder(uint32(e.o.MaxFrame)), peerMax: MaxFrame, streams: streams{max: int32(e.o.MaxStreams)}}
+	return &Session{t: t, e: e, dec: NewDecoder(uint32(e.o.MaxFrame)), peerMax: MaxFrame, streams: streams{max: int32(e.o.MaxStreams)}, early: early(t)}
 }
 
 // reject counts a rejection.

@@ -7,10 +7,15 @@ import (
 )
 
 // Send encodes f and queues it. It is strict: what the peer's decoder, or its negotiated max_frame, would refuse is
-// refused with an *Error. f's slices are copied. Loop only.
+// refused with an *Error, and so is what must wait for the handshake (see Options.EarlyApps). f's slices are copied. Loop only.
 func (s *Session) Send(f *Frame) error {
 	if err := f.check(s.peerMax); err != nil {
 		return err
+	}
+	if s.early && f.Flags&FlagResp == 0 {
+		if e := s.earlyRefusal(&f.Header); e != nil {
+			return e
+		}
 	}
 	if f.Flags&(FlagResp|FlagEnd) == FlagResp|FlagEnd {
 		s.ended(f.CorrID)

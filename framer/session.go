@@ -25,6 +25,7 @@ type Session struct {
 	eof      bool         // the peer sends no more
 	closing  bool         // nothing more is read or said
 	leaving  bool         // one end has announced its shutdown: no new requests
+	early    bool         // the handshake may be incomplete; see Early
 }
 
 // OnOpen is the reactor's.
@@ -77,6 +78,13 @@ func (s *Session) handle(f *Frame) error {
 			return nil
 		case streamFatal:
 			return s.fatal(&f.Header, err)
+		}
+	}
+	if s.early {
+		if e := s.earlyRefusal(&f.Header); e != nil {
+			s.streams.refused(&f.Header) // its frames are dropped up to END, also those that come after the handshake
+			s.refuse(f, e)
+			return nil
 		}
 	}
 	if f.Flags&FlagComp != 0 && (hello || !s.e.o.KeepCompressed) {
