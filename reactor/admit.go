@@ -63,8 +63,7 @@ func (l *loop) noteRefused(c *Conn, cause error) bool {
 	l.count[counterRefused]++
 	c.more().refusal = cause
 	if l.refused >= maxRefused {
-		l.r.sys.reset(int(c.fd))
-		l.kill(c, cause)
+		l.abort(c, cause)
 		return false
 	}
 	c.refused = true

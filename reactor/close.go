@@ -47,11 +47,17 @@ func (l *loop) finishOutput(c *Conn) {
 			return // broken, or to be called again when it is written
 		}
 	}
-	if isIO(c.cause) || c.fin {
-		l.kill(c, c.cause) // nobody is there, or the peer has ended its stream already
+	if isIO(c.cause) {
+		l.kill(c, c.cause) // nobody is there
 		return
 	}
-	l.r.sys.shutdownWrite(int(c.fd))
+	if c.stream != nil || !c.fin { // a socket's close says it as well
+		c.shutdownWrite()
+	}
+	if c.fin {
+		l.kill(c, c.cause) // the peer has ended its stream already
+		return
+	}
 	c.state = stateLingering
 	c.stallAt = 0
 	if l.r.cfg.LingerTimeout < 0 {
@@ -62,10 +68,10 @@ func (l *loop) finishOutput(c *Conn) {
 	l.enqueue(c)
 }
 
-// isIO says whether cause is a broken socket.
+// isIO says whether cause is a broken socket or stream.
 func isIO(cause error) bool {
 	e, ok := cause.(*Error)
-	return ok && e.Why == ReasonIO && e.Err != nil
+	return ok && (e.gone || e.Why == ReasonIO && e.Err != nil)
 }
 
 // kill ends c at the end of the turn, without further output.
@@ -116,7 +122,7 @@ func (l *loop) bury() {
 			l.freeSlots = append(l.freeSlots, c.slot)
 			l.conns--
 		}
-		l.r.sys.close(int(c.fd))
+		c.closeSource()
 		l.dropInput(c)
 		l.drop(&c.out, c.out.bytes)
 		if c.wire != nil {
@@ -245,8 +251,7 @@ func (l *loop) phaseOver(c *Conn) {
 // cutOff resets a connection whose peer does not take its output.
 func (l *loop) cutOff(c *Conn, cause error) {
 	l.expired(c, cause)
-	l.r.sys.reset(int(c.fd))
-	l.kill(c, cause)
+	l.abort(c, cause)
 }
 
 func (l *loop) expired(c *Conn, cause error) {

@@ -183,6 +183,11 @@ func (c Config) validateInts() error {
 	return nil
 }
 
+// rangeError refuses a value outside of min … max.
+func rangeError(name string, v, min, max int) error {
+	return fmt.Errorf("reactor: %s is %d, allowed are %d to %d", name, v, min, max)
+}
+
 func (c Config) validateTimeouts() error {
 	for _, f := range []struct {
 		name string

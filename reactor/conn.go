@@ -56,14 +56,16 @@ const (
 	pausePipe
 )
 
-// Conn is one connection. Make them with Reactor.Listen and Reactor.Dial. It implements framer.Transport.
+// Conn is one connection. Make them with Reactor.Listen, Dial and Attach. It implements framer.Transport.
 type Conn struct {
 	loop   *loop
 	proto  Protocol // nil on an accepted connection until it is open
 	filter Filter   // nil: plain
+	stream Stream   // nil: a socket
 	opts   *connOptions
 
-	fd, slot, gen int32 // slot is -1 until the loop has registered the connection
+	fd, slot, gen int32         // slot is -1 until the loop has registered the connection; fd of a stream, always
+	events        atomic.Uint32 // shared: what Ready has told and the loop has not seen
 	state         connState
 	end           inputEnd
 
@@ -110,6 +112,7 @@ type Conn struct {
 
 	cause  error // of the close
 	endErr error
+	broken error       // a stream's
 	gone   atomic.Bool // closed: for other goroutines
 
 	remote netip.AddrPort
@@ -257,15 +260,13 @@ func (c *Conn) Post(fn func()) error {
 func (c *Conn) Close(cause error) { c.loop.startClose(c, cause) }
 
 // Abort drops the output and resets the connection at the end of the turn. Loop only.
-func (c *Conn) Abort(cause error) {
-	if c.state < stateClosed {
-		c.loop.r.sys.reset(int(c.fd))
-		c.loop.kill(c, cause)
-	}
-}
+func (c *Conn) Abort(cause error) { c.loop.abort(c, cause) }
 
 // RemoteAddr is the peer's address. Any goroutine.
 func (c *Conn) RemoteAddr() net.Addr {
+	if c.stream != nil {
+		return c.stream.RemoteAddr()
+	}
 	if c.remote.IsValid() {
 		return net.TCPAddrFromAddrPort(c.remote)
 	}
@@ -274,6 +275,9 @@ func (c *Conn) RemoteAddr() net.Addr {
 
 // LocalAddr is our end's address; of a dialled connection, once it is connected. Any goroutine.
 func (c *Conn) LocalAddr() net.Addr {
+	if c.stream != nil {
+		return c.stream.LocalAddr()
+	}
 	if c.known.Load() && c.local.IsValid() {
 		return net.TCPAddrFromAddrPort(c.local)
 	}

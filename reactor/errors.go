@@ -25,7 +25,9 @@ const (
 type Error struct {
 	Why string // a reason of the canon
 	Msg string // what happened, in words
-	Err error  // the system's error, if there was one
+	Err error  // the system's error, or a Stream's, if there was one
+
+	gone bool // the other end cannot be reached any more
 }
 
 // Error describes the error. Any goroutine.

@@ -166,7 +166,7 @@ func (l *loop) enter(c *Conn) {
 	l.startHandshake(c)
 }
 
-// register gives c a slot and puts its descriptor into epoll, once and for all.
+// register gives c a slot and puts its descriptor, if it has one, into epoll, once and for all.
 func (l *loop) register(c *Conn) bool {
 	if n := len(l.freeSlots); n > 0 {
 		c.slot = l.freeSlots[n-1]
@@ -180,6 +180,9 @@ func (l *loop) register(c *Conn) bool {
 	l.slots[c.slot] = c
 	l.conns++
 	c.lastIO = l.now
+	if c.stream != nil {
+		return true
+	}
 	ev := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | epollET, Fd: c.slot, Pad: c.gen}
 	if errno := l.r.sys.epollAdd(l.ep, int(c.fd), &ev); errno != 0 {
 		l.kill(c, ioError("epoll_ctl", errno))

@@ -151,4 +151,6 @@ const (
 	decayEvery = time.Second
 	// wakeToken marks the eventfd in epoll data; slots are never negative.
 	wakeToken = int32(-1)
+	// watchToken and what is below it mark watches; listeners are between it and the eventfd.
+	watchToken = int32(-1 << 20)
 )

@@ -28,6 +28,10 @@ type loop struct {
 	gen       int32 // of the newest connection; an event with another generation than its slot's connection is stale
 	conns     int   // registered connections
 	stopping  bool
+	aborting  bool // the patience of a shutdown has ended
+
+	watches  []*Watch // by slot; nil: free
+	watching int      // watches that are not nil
 
 	events  []unix.EpollEvent
 	evNext  int // events[evNext:evCount] have not been dispatched
@@ -46,11 +50,12 @@ type loop struct {
 	iov      [maxIovecs]unix.Iovec
 	freeSegs *seg
 
-	ready     connList // to be read without an event
-	dirty     connList // to be flushed
-	dead      []*Conn  // to be buried
-	high, low int      // the marks in force, see weigh
-	refused   int      // connections that are being refused
+	ready     backlog[*Conn]  // to be read without an event
+	dirty     backlog[*Conn]  // to be flushed
+	woken     backlog[*Watch] // to be called without an event
+	dead      []*Conn         // to be buried
+	high, low int             // the marks in force, see weigh
+	refused   int             // connections that are being refused
 	wheel     wheel
 	nextDecay int64
 	listeners []*acceptor
@@ -60,8 +65,9 @@ type loop struct {
 	closedBy [numReasons]uint64
 	stats    published // shared
 
-	queue taskQueue    // shared
-	load  atomic.Int64 // shared: connections bound to this loop, also those on their way
+	queue taskQueue     // shared
+	load  atomic.Int64  // shared: connections bound to this loop, also those on their way
+	idle  chan struct{} // shared: closed when a shutdown has left no connection
 	done  chan struct{}
 }
 
@@ -78,7 +84,7 @@ func (l *loop) push(t task) error {
 func (l *loop) run() {
 	defer close(l.done)
 	worked := true
-	for !l.stopping || l.conns > 0 || l.tasks != nil {
+	for !l.stopping || l.conns > 0 || l.watching > 0 || l.tasks != nil {
 		n := l.wait(worked)
 		l.now = l.r.sys.now()
 		l.evNext, l.evCount = 0, n
@@ -89,6 +95,7 @@ func (l *loop) run() {
 		for !l.turn() {
 		}
 		l.publish()
+		l.tellIdle()
 	}
 	l.teardown()
 }
@@ -115,6 +122,7 @@ func (l *loop) turn() (ok bool) {
 		l.queue.recycle(l.tasks)
 		l.tasks, l.tkNext = nil, 0
 	}
+	l.runWoken()
 	l.runReady()
 	l.wheel.advance(l.now, l.expire)
 	l.flushDirty()
@@ -137,17 +145,16 @@ func (l *loop) recovered(v any) {
 		l.work = workBuffer{}
 	}
 	l.cur = nil
-	if c.state < stateClosed {
-		l.r.sys.reset(int(c.fd))
-		l.kill(c, &PanicError{Value: v, Stack: debug.Stack()})
-	}
+	l.abort(c, &PanicError{Value: v, Stack: debug.Stack()})
 	if l.r.onPanic != nil {
 		l.r.onPanic(v)
 	}
 }
 
 // busy says whether work waits that needs no event.
-func (l *loop) busy() bool { return len(l.ready.next) > 0 || len(l.dirty.next) > 0 || l.tasks != nil }
+func (l *loop) busy() bool {
+	return len(l.ready.next) > 0 || len(l.dirty.next) > 0 || len(l.woken.next) > 0 || l.tasks != nil
+}
 
 // wait returns the number of events. After a turn with work it looks without waiting first, and lets other goroutines run
 // before it blocks: blocking at once costs more per frame and per wake-up (10–12 % of the server's CPU time per 4 KiB echo).
@@ -195,7 +202,10 @@ func (l *loop) timeout() int {
 // dispatch acts on one event, unless it is stale.
 func (l *loop) dispatch(ev *unix.EpollEvent) {
 	if ev.Fd < 0 {
-		if ev.Fd != wakeToken {
+		switch {
+		case ev.Fd <= watchToken:
+			l.watched(ev)
+		case ev.Fd != wakeToken:
 			l.acceptFrom(int(-ev.Fd) - 2)
 		}
 		return
@@ -205,28 +215,33 @@ func (l *loop) dispatch(ev *unix.EpollEvent) {
 		l.count[counterStale]++
 		return
 	}
+	l.event(c, ev.Events)
+}
+
+// event acts on one event of c.
+func (l *loop) event(c *Conn, ev uint32) {
 	if c.state == stateConnecting {
-		if ev.Events&(unix.EPOLLOUT|unix.EPOLLERR|unix.EPOLLHUP) != 0 {
+		if ev&(unix.EPOLLOUT|unix.EPOLLERR|unix.EPOLLHUP) != 0 {
 			l.connected(c)
 		}
 		if c.state == stateClosed || c.state == stateConnecting {
 			return
 		}
 	}
-	if ev.Events&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0 {
+	if ev&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0 {
 		c.hangup = true
 	}
-	if ev.Events&(unix.EPOLLIN|unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0 {
+	if ev&(unix.EPOLLIN|unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0 {
 		c.readable = true
 	}
-	if ev.Events&unix.EPOLLOUT != 0 && c.blocked {
+	if ev&unix.EPOLLOUT != 0 && c.blocked {
 		c.blocked = false
 		if c.outAt != 0 {
 			c.stallAt, c.outWindow.from = 0, 0 // from here on it waits for our tokens, not for the peer
 		}
 		l.flush(c)
 	}
-	if ev.Events&unix.EPOLLERR != 0 && !c.canRead() && c.state != stateClosed {
+	if ev&unix.EPOLLERR != 0 && !c.canRead() && c.state != stateClosed {
 		if errno := l.r.sys.socketError(int(c.fd)); errno != 0 {
 			l.kill(c, ioError("socket", errno))
 		}
@@ -251,6 +266,12 @@ func (l *loop) perform(t *task) {
 		l.startDial(t.c, t.sa)
 	case taskStep:
 		l.stepped(t.c, t.done, t.err)
+	case taskReady:
+		l.becameReady(t.c)
+	case taskAttach:
+		l.attach(t.c)
+	case taskWatch, taskUnwatch, taskWake:
+		l.performWatch(t)
 	case taskDrain:
 		l.stopping = true
 		l.tkNext-- // after a panic in a callback it is done again, for the connections that are left
@@ -261,6 +282,7 @@ func (l *loop) perform(t *task) {
 		}
 		l.tkNext++
 	case taskAbort:
+		l.aborting = true
 		for _, c := range l.slots {
 			if c != nil && c.state != stateClosed {
 				c.Abort(ErrShuttingDown)
@@ -293,30 +315,6 @@ func (l *loop) call(fn func()) {
 		}
 	}()
 	fn()
-}
-
-// connList collects connections for later in this turn or for the next one.
-type connList struct {
-	next []*Conn // being collected
-	now  []*Conn // being worked off, from at on
-	at   int
-}
-
-// turn begins to work off what was collected, unless the last batch was interrupted.
-func (q *connList) turn() {
-	if q.at == len(q.now) {
-		clear(q.now)
-		q.now, q.next, q.at = q.next, q.now[:0], 0
-	}
-}
-
-// take returns the next connection of the batch; nil ends it.
-func (q *connList) take() *Conn {
-	if q.at == len(q.now) {
-		return nil
-	}
-	q.at++
-	return q.now[q.at-1]
 }
 
 // enqueue has c's input looked at in the next turn without an event.
@@ -395,9 +393,11 @@ func (l *loop) teardown() {
 			l.load.Add(-1)
 		case taskDial:
 			l.refuseDial(t.c)
+		case taskAttach:
+			l.refuseAttach(t.c)
 		case taskStep:
 			t.c.filter.Release()
-		case taskClose:
+		case taskClose, taskWatch, taskUnwatch:
 			t.fn()
 		}
 	}
@@ -409,6 +409,7 @@ func (l *loop) teardown() {
 		l.in = nil
 	}
 	l.publish()
+	l.tellIdle()
 	if l.spare >= 0 {
 		l.r.sys.close(l.spare)
 	}

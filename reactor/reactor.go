@@ -22,11 +22,13 @@ type Reactor struct {
 	workers *workers
 	onPanic func(v any)
 
-	peers    *peers       // nil without limits per peer
-	admitted atomic.Int64 // accepted connections that count for MaxConns
+	peers    *peers        // nil without limits per peer
+	admitted atomic.Int64  // accepted connections that count for MaxConns
+	refusals atomic.Uint64 // connections that were not admitted (Admit)
 
 	mu        sync.Mutex
 	listeners []*Listener
+	services  []Service
 	stopped   bool
 	stopOnce  sync.Once
 	stopErr   error
@@ -74,7 +76,7 @@ func (r *Reactor) newLoop(id int) (*loop, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reactor: PoolBytes: %w", err)
 	}
-	l := &loop{r: r, id: id, pool: p, done: make(chan struct{}), events: make([]unix.EpollEvent, eventsPerWait)}
+	l := &loop{r: r, id: id, pool: p, idle: make(chan struct{}), done: make(chan struct{}), events: make([]unix.EpollEvent, eventsPerWait)}
 	l.high, l.low = r.cfg.HighWater, r.cfg.LowWater
 	l.cipher = make([]byte, r.cfg.ReadBuffer+recordRoom)
 	l.gathered = make([]byte, recordMax+1)
@@ -211,37 +213,6 @@ func (r *Reactor) Close() error {
 		return err
 	}
 	return nil
-}
-
-func (r *Reactor) shutdown(ctx context.Context) error {
-	r.mu.Lock()
-	r.stopped = true
-	open := append([]*Listener(nil), r.listeners...)
-	r.mu.Unlock()
-	var err error
-	for _, lis := range open {
-		err = errors.Join(err, lis.Close())
-	}
-	for _, l := range r.loops {
-		_ = l.push(task{kind: taskDrain})
-	}
-	for _, l := range r.loops {
-		select {
-		case <-l.done:
-			continue
-		case <-ctx.Done():
-		}
-		err = errors.Join(err, ctx.Err())
-		for _, l := range r.loops {
-			_ = l.push(task{kind: taskAbort}) // fails where the loop has stopped already
-		}
-		break
-	}
-	for _, l := range r.loops {
-		<-l.done
-	}
-	r.workers.wait()
-	return err
 }
 
 // Loops is the number of loops. Any goroutine.

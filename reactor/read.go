@@ -163,7 +163,7 @@ func (l *loop) pull(c *Conn) int {
 		p = l.cipher[c.cipherLen:]
 	}
 	p = c.readSize(p)
-	n, errno := l.r.sys.read(int(c.fd), p)
+	n, errno := c.read(p)
 	l.count[counterReads]++
 	switch {
 	case errno == unix.EINTR:
@@ -172,7 +172,7 @@ func (l *loop) pull(c *Conn) int {
 		c.readable = false
 		return 0
 	case errno != 0:
-		l.inputBroke(c, ioError("read", errno))
+		l.inputBroke(c, c.failure("read", errno))
 		return 0
 	case n == 0:
 		l.inputEnded(c)
@@ -420,7 +420,7 @@ func (l *loop) finishInput(c *Conn) {
 // a reset.
 func (l *loop) discard(c *Conn) {
 	for budget := l.r.cfg.ReadBuffer; budget > 0 && c.readable; {
-		n, errno := l.r.sys.read(int(c.fd), l.cipher)
+		n, errno := c.read(l.cipher)
 		l.count[counterReads]++
 		switch {
 		case errno == unix.EINTR:
@@ -429,7 +429,7 @@ func (l *loop) discard(c *Conn) {
 			c.readable = false
 		case errno != 0:
 			c.readable = false
-			l.kill(c, ioError("read", errno))
+			l.kill(c, c.failure("read", errno))
 			return
 		case n == 0:
 			c.readable, c.fin = false, true

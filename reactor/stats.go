@@ -78,6 +78,7 @@ type Stats struct {
 func (r *Reactor) Stats() Stats {
 	var s Stats
 	s.ClosedBy = make(map[string]uint64)
+	s.Refused = r.refusals.Load()
 	for _, l := range r.loops {
 		c := func(i counter) uint64 { return l.stats.count[i].Load() }
 		s.Conns += l.stats.conns.Load()

@@ -11,31 +11,37 @@ import (
 type taskKind uint8
 
 const (
-	taskFunc   taskKind = iota // run fn
-	taskAdopt                  // take over an accepted descriptor
-	taskDial                   // start connecting c
-	taskStep                   // a handshake step of c has ended
-	taskDrain                  // say goodbye to every connection and drain
-	taskAbort                  // abort every connection
-	taskLink                   // make peer the partner of c (Pipe)
-	taskPipe                   // c is told word by its partner peer
-	taskListen                 // accept from a listener
-	taskClose                  // close a listener
-	taskShare                  // a listener is now shared with other processes
+	taskFunc    taskKind = iota // run fn
+	taskAdopt                   // take over an accepted descriptor
+	taskDial                    // start connecting c
+	taskStep                    // a handshake step of c has ended
+	taskDrain                   // say goodbye to every connection and drain
+	taskAbort                   // abort every connection
+	taskLink                    // make peer the partner of c (Pipe)
+	taskPipe                    // c is told word by its partner peer
+	taskListen                  // accept from a listener
+	taskClose                   // close a listener
+	taskShare                   // a listener is now shared with other processes
+	taskAttach                  // take over a stream
+	taskReady                   // a stream can be read or written again
+	taskWatch                   // register a watch
+	taskUnwatch                 // forget one
+	taskWake                    // call one
 )
 
 // task is one item of a loop's queue.
 type task struct {
-	kind taskKind
-	done bool // taskStep: the handshake is complete
-	fd   int
-	fn   func()
-	c    *Conn
-	peer *Conn // taskLink, taskPipe
-	word pipeWord
-	lis  *Listener
-	sa   unix.Sockaddr
-	err  error
+	kind  taskKind
+	done  bool // taskStep: the handshake is complete
+	fd    int
+	fn    func()
+	c     *Conn
+	peer  *Conn // taskLink, taskPipe
+	word  pipeWord
+	lis   *Listener
+	watch *Watch
+	sa    unix.Sockaddr
+	err   error
 }
 
 // taskQueue carries work from other goroutines to a loop: many producers, one consumer, one lock per batch on the

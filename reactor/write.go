@@ -75,13 +75,13 @@ func (l *loop) flushPlain(c *Conn) {
 		var n int
 		var errno unix.Errno
 		want := c.out.bytes
-		if s := c.out.head; s.next == nil || c.outBurst() > 0 {
+		if s := c.out.head; s.next == nil || c.outBurst() > 0 || c.stream != nil {
 			end := s.end
 			if b := c.outBurst(); b > 0 {
 				end = min(end, s.off+b)
 			}
 			want = end - s.off
-			n, errno = l.r.sys.write(int(c.fd), s.buf.B[s.off:end])
+			n, errno = c.write(s.buf.B[s.off:end])
 		} else {
 			iov := l.iov[:0]
 			want = 0
@@ -122,7 +122,7 @@ func (l *loop) wrote(c *Conn, n, want int, errno unix.Errno) bool {
 		l.unpin(&c.out)
 		return false
 	default:
-		err := ioError("write", errno)
+		err := c.failure("write", errno)
 		if c.state == stateDraining && c.cause == nil && !c.finished {
 			c.cause = err // what was sealed for this write is in no queue any more: it is lost all the same
 		}
@@ -188,7 +188,7 @@ func (l *loop) flushSealed(c *Conn) {
 // flushWire writes the sealed bytes that wait. It returns whether they are all gone.
 func (l *loop) flushWire(c *Conn) bool {
 	p := c.wire.B[c.wireOff:c.wireEnd]
-	n, errno := l.r.sys.write(int(c.fd), p)
+	n, errno := c.write(p)
 	if !l.wrote(c, n, len(p), errno) {
 		return false
 	}
@@ -205,7 +205,7 @@ func (l *loop) flushWire(c *Conn) bool {
 // not used afterwards.
 func (l *loop) send(c *Conn, p []byte) bool {
 	if c.wire == nil && !c.blocked && c.outAt == 0 && len(p) > 0 {
-		n, errno := l.r.sys.write(int(c.fd), p)
+		n, errno := c.write(p)
 		if l.wrote(c, n, len(p), errno) {
 			p = p[n:]
 		}

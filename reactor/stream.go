@@ -1,0 +1,281 @@
+package reactor
+
+import (
+	"errors"
+	"io"
+	"net"
+
+	"golang.org/x/sys/unix"
+)
+
+// Readiness says what may be tried now.
+type Readiness uint8
+
+const (
+	// ReadReady: there may be something to read.
+	ReadReady Readiness = 1 << iota
+	// WriteReady: something may be written again.
+	WriteReady
+	// HangUp: the other end is gone, or will send nothing more; reading tells.
+	HangUp
+)
+
+// ErrWouldBlock is what a Stream returns when nothing can be read or written now.
+var ErrWouldBlock error = &Error{Why: ReasonIO, Msg: "would block"}
+
+// Stream is a byte stream that is not a socket of the reactor's, such as a stream of a QUIC connection. A Conn made by
+// Attach uses one in place of a socket. All methods except the addresses are called on the connection's loop and must not
+// block. Slices are the reactor's again when the call returns.
+type Stream interface {
+	// Read reads what is there. ErrWouldBlock: nothing is, and Conn.Ready(ReadReady) will follow. Fewer bytes than p holds
+	// mean that this was all: Ready(ReadReady) follows when there is more. io.EOF is the clean end. Any other error ends the
+	// connection; its Reason(), if it has one, is the close's. An error that comes with bytes counts after them.
+	Read(p []byte) (n int, err error)
+
+	// Write takes what it can of p, and copies it. Fewer bytes than p has, or ErrWouldBlock: Ready(WriteReady) will follow.
+	// Any other error ends the connection.
+	Write(p []byte) (n int, err error)
+
+	// CloseWrite ends our direction, after everything that Write has taken.
+	CloseWrite()
+
+	// Reset ends both directions, and what Write has taken may be lost; cause says why. Close follows.
+	Reset(cause error)
+
+	// Close is the last call; a direction that has not ended by then is given up.
+	Close()
+
+	// LocalAddr and RemoteAddr are the ends' addresses. Any goroutine.
+	LocalAddr() net.Addr
+	RemoteAddr() net.Addr
+}
+
+// AttachConfig says what becomes of an attached stream.
+type AttachConfig struct {
+	// Loop is the loop that the connection is to belong to. 0 … Reactor.Loops() - 1.
+	Loop int
+	// Stream makes the stream. Required. Called on the goroutine that attaches; Conn.Ready may be called at once.
+	Stream func(*Conn) Stream
+	// Protocol makes the connection's protocol; OnOpen follows at once. Required. Called on the loop.
+	Protocol func(*Conn) Protocol
+	// Refusal, when it is set, is the reason why the stream is not served: its peer is told by Refuse and the connection
+	// closes then, without a Protocol, as one over a limit does.
+	Refusal error
+	// Refuse is as in ListenConfig. While the reactor shuts down it tells the peers of new streams.
+	Refuse func(c *Conn, cause error)
+	// OnError is told of a stream that ended without a Protocol. Optional. Called on the loop.
+	OnError func(remote net.Addr, err error)
+	// Admission is the connection that carries the stream; its peer's token buckets are charged. nil: none.
+	Admission *Admission
+	// Dialled says that we have opened the stream: it is not counted as accepted, and its protocol hears of a shutdown that
+	// comes in between from OnClose.
+	Dialled bool
+}
+
+// Attach makes a connection of a stream. From then on all that holds for connections on sockets holds for it, except
+// Reactor.Shutdown's end of accepting and the limits on connections: what carries the stream sees to those (Service,
+// Admission). When it returns an error, no method of the stream is called. Any goroutine.
+func (r *Reactor) Attach(ac AttachConfig) (*Conn, error) {
+	switch {
+	case ac.Stream == nil || ac.Protocol == nil:
+		return nil, errors.New("reactor: AttachConfig.Stream or Protocol is nil, functions are required")
+	case ac.Loop < 0 || ac.Loop >= len(r.loops):
+		return nil, rangeError("AttachConfig.Loop", ac.Loop, 0, len(r.loops)-1)
+	}
+	l := r.loops[ac.Loop]
+	o := &connOptions{protocol: ac.Protocol, refuse: ac.Refuse, onError: ac.OnError}
+	c := &Conn{loop: l, fd: -1, slot: -1, opts: o, wtick: -1, dialled: ac.Dialled, readable: true}
+	if ac.Refusal != nil {
+		c.more().refusal = ac.Refusal
+	}
+	if a := ac.Admission; a != nil && a.peer != nil {
+		c.more().peer = a.peer
+	}
+	c.stream = ac.Stream(c)
+	l.load.Add(1)
+	if err := l.push(task{kind: taskAttach, c: c}); err != nil {
+		l.load.Add(-1)
+		return nil, ErrShuttingDown
+	}
+	return c, nil
+}
+
+// attach takes over a stream.
+func (l *loop) attach(c *Conn) {
+	if !c.dialled {
+		l.count[counterAccepted]++
+	}
+	l.register(c)
+	l.limitRates(c)
+	var cause error
+	if c.ext != nil {
+		cause = c.ext.refusal
+	}
+	if cause == nil && l.stopping {
+		cause = ErrShuttingDown
+	}
+	switch {
+	case cause == nil:
+		l.opened(c)
+	case c.dialled || l.aborting:
+		l.active = c
+		if c.dialled {
+			c.proto = c.opts.protocol(c)
+		}
+		l.active = nil
+		l.abort(c, cause)
+		return
+	case !l.noteRefused(c, cause):
+		return
+	default:
+		l.opened(c)
+	}
+	if c.state <= stateOpen {
+		l.input(c)
+	}
+}
+
+// refuseAttach ends a stream whose loop has stopped.
+func (l *loop) refuseAttach(c *Conn) {
+	l.load.Add(-1)
+	c.state = stateClosed
+	c.gone.Store(true)
+	c.stream.Reset(ErrShuttingDown)
+	c.stream.Close()
+	l.call(func() {
+		switch {
+		case c.dialled:
+			c.opts.protocol(c).OnClose(ErrShuttingDown)
+		case c.opts.onError != nil:
+			c.opts.onError(c.RemoteAddr(), ErrShuttingDown)
+		}
+	})
+}
+
+// Ready tells c's loop what its stream can do again. It may be called too often, and after the end. It does not allocate,
+// beyond the loop's queue. Any goroutine.
+func (c *Conn) Ready(ev Readiness) {
+	if c.events.Or(uint32(ev)) == 0 {
+		_ = c.loop.push(task{kind: taskReady, c: c}) // fails when the loop has stopped: then c is closed
+	}
+}
+
+// becameReady acts on what Ready has told.
+func (l *loop) becameReady(c *Conn) {
+	ev := Readiness(c.events.Swap(0))
+	if c.slot < 0 || c.state == stateClosed {
+		l.count[counterStale]++
+		return
+	}
+	var mask uint32
+	if ev&ReadReady != 0 {
+		mask |= unix.EPOLLIN
+	}
+	if ev&WriteReady != 0 {
+		mask |= unix.EPOLLOUT
+	}
+	if ev&HangUp != 0 {
+		mask |= unix.EPOLLRDHUP
+	}
+	l.event(c, mask)
+}
+
+// Stream is the stream that c was made of; nil when c is a socket. Any goroutine.
+func (c *Conn) Stream() Stream { return c.stream }
+
+// Loop is the index of the loop that c belongs to. Any goroutine.
+func (c *Conn) Loop() int { return c.loop.id }
+
+// Early says whether what is read now may have been replayed by somebody: TLS 1.3 early data (RFC 8446 §8, RFC 9001 §9.2).
+// Only streams that have a method of this name know such. Loop only.
+func (c *Conn) Early() bool {
+	e, ok := c.stream.(interface{ Early() bool })
+	return ok && e.Early()
+}
+
+// errnoStream stands for an error of a Stream's; Conn.broken is the error. It is no number of the kernel's.
+const errnoStream = unix.Errno(1 << 16)
+
+// read reads c's socket or stream. n 0 without an error is the end.
+func (c *Conn) read(p []byte) (int, unix.Errno) {
+	if c.stream == nil {
+		return c.loop.r.sys.read(int(c.fd), p)
+	}
+	if c.broken != nil {
+		return 0, errnoStream
+	}
+	n, err := c.stream.Read(p)
+	if n > 0 && err != nil && err != ErrWouldBlock {
+		c.hangup = true // so that it is read once more, whatever n is
+		return n, 0
+	}
+	switch {
+	case n > 0:
+		return n, 0
+	case err == nil || err == ErrWouldBlock:
+		return 0, unix.EAGAIN
+	case err == io.EOF:
+		return 0, 0
+	}
+	c.broken = err
+	return 0, errnoStream
+}
+
+// write writes to c's socket or stream.
+func (c *Conn) write(p []byte) (int, unix.Errno) {
+	if c.stream == nil {
+		return c.loop.r.sys.write(int(c.fd), p)
+	}
+	n, err := c.stream.Write(p)
+	switch {
+	case n > 0 || len(p) == 0:
+		return n, 0
+	case err == nil || err == ErrWouldBlock:
+		return 0, unix.EAGAIN
+	}
+	c.broken = err
+	return 0, errnoStream
+}
+
+// failure is the error behind what read or write has returned.
+func (c *Conn) failure(op string, errno unix.Errno) error {
+	if errno != errnoStream {
+		return ioError(op, errno)
+	}
+	why := reasonOf(c.broken)
+	if why == "" {
+		why = ReasonIO
+	}
+	return &Error{Why: why, Msg: op, Err: c.broken, gone: true}
+}
+
+// shutdownWrite ends our direction of c's socket or stream.
+func (c *Conn) shutdownWrite() {
+	if c.stream != nil {
+		c.stream.CloseWrite()
+		return
+	}
+	c.loop.r.sys.shutdownWrite(int(c.fd))
+}
+
+// closeSource closes c's socket or stream.
+func (c *Conn) closeSource() {
+	if c.stream != nil {
+		c.stream.Close()
+		return
+	}
+	c.loop.r.sys.close(int(c.fd))
+}
+
+// abort resets c at the end of the turn, without further output.
+func (l *loop) abort(c *Conn, cause error) {
+	if c.state == stateClosed {
+		return
+	}
+	if c.stream != nil {
+		c.stream.Reset(cause)
+	} else {
+		l.r.sys.reset(int(c.fd))
+	}
+	l.kill(c, cause)
+}
