@@ -20,7 +20,8 @@ import (
 
 // Figures of the measurement with a hostile crowd.
 const (
-	lorisRatio   = 1.10        // the healthy load's p99 with the crowd, of that without
+	lorisRatio   = 1.10 // the healthy load's p99 on the crowded server, of that on a server without a crowd
+	maxCycles    = 100
 	lorisKept    = idleLimit   // bytes of server memory per hostile connection that may stay when they are gone
 	crowdShare   = 0.95        // of the crowd must have been opened at once or before when a window begins
 	crowdPerProc = 5000        // connections of one process: well within its descriptors, and more processes open faster
@@ -34,6 +35,7 @@ type lorisOptions struct {
 	contrastOptions
 	hostile, sources, atOnce int
 	nice                     int
+	cycles                   int
 	drip, again              time.Duration
 	patience, settle, calm   time.Duration
 }
@@ -43,8 +45,10 @@ func (a *app) lorisCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "loris",
 		Short: "measure a healthy load beside a crowd of slow and silent hostile connections",
-		Long: "Start our TLS server and a steady open-loop load on it, and measure the load's latency in windows without and with a crowd of\n" +
-			"hostile connections: silent ones, half and dripped ClientHellos, dripped frame headers and bodies, readers that read nothing.\n" +
+		Long: "Start our TLS server and a steady open-loop load on it, and measure the load's latency before and beside a crowd of hostile\n" +
+			"connections: silent ones, half and dripped ClientHellos, dripped frame headers and bodies, readers that read nothing.\n" +
+			"What the crowd's own processes and the kernel cost the machine has a control: a second server of ours that has no crowd.\n" +
+			"While the crowd is there the load goes from the crowded server to the free one and back, and the ratio of the two is judged.\n" +
 			"A hostile connection that the server ends is opened again. The server's memory and descriptors are read all the time, and\n" +
 			"how it ended connections is counted. The crowd has processes and source addresses of its own.",
 		Args: noArgs,
@@ -57,6 +61,7 @@ func (a *app) lorisCommand() *cobra.Command {
 	}
 	f := cmd.Flags()
 	o.register(f)
+	f.IntVar(&o.cycles, "cycles", 3, "per round, turns of four windows beside the crowd: on the crowded server, twice on the free one, on the crowded one")
 	f.IntVar(&o.hostile, "conns", 10000, "hostile connections, all kinds in turn")
 	f.IntVar(&o.sources, "sources", 250, "source addresses of the crowd, 127.1.0.1 and on; 0: the kernel's choice")
 	f.IntVar(&o.atOnce, "at-once", 32, "hostile connections being opened at once, per process")
@@ -72,7 +77,7 @@ func (a *app) lorisCommand() *cobra.Command {
 func (o *lorisOptions) validate() error {
 	return errors.Join(o.contrastOptions.validate(), load.CheckRange("conns", o.hostile, 1, load.MaxConns),
 		load.CheckRange("sources", o.sources, 0, maxSources), load.CheckRange("at-once", o.atOnce, 1, maxAtOnce), load.CheckRange("nice", o.nice, 0, maxNice),
-		load.CheckDuration("drip", o.drip, time.Millisecond, time.Hour), load.CheckDuration("again", o.again, time.Millisecond, time.Hour),
+		load.CheckRange("cycles", o.cycles, 1, maxCycles), load.CheckDuration("drip", o.drip, time.Millisecond, time.Hour), load.CheckDuration("again", o.again, time.Millisecond, time.Hour),
 		load.CheckDuration("settle", o.settle, 0, maxSettle), load.CheckDuration("calm", o.calm, 0, maxSettle),
 		load.CheckDuration("patience", o.patience, time.Second, time.Hour))
 }
@@ -89,29 +94,49 @@ func (a *app) loris(ctx context.Context, o *lorisOptions) (err error) {
 		return err
 	}
 	o.server = append([]string{"sndbuf=" + strconv.Itoa(lorisSndBuf)}, o.server...) // a later one wins
-	s, err := a.startSteady(ctx, &o.contrastOptions, files)
+	r.Loris = &report.Loris{Hostile: o.hostile, Control: new(report.Control)}
+	free, err := a.startSteady(ctx, &o.contrastOptions, files)
 	if err != nil {
 		return err
 	}
-	r.Loris = &report.Loris{Hostile: o.hostile}
-	l := &lorisRun{a: a, o: o, s: s, into: r.Loris, began: time.Now()}
-	rerr := l.run(ctx)
-	if err := s.conclude(ctx, r, &r.Loris.Contrast, rerr); err != nil {
+	err = a.lorisBeside(ctx, o, r, files, free)
+	if p, ferr := free.finish(nil); ctx.Err() == nil {
+		err = errors.Join(err, ferr)
+		if p != nil {
+			p.Name, r.Loris.Control.Load = "load on the free server", *p
+		}
+	}
+	if err != nil {
 		return err
 	}
 	if r.Server.Reactor != nil {
 		r.Loris.Ends = r.Server.Reactor.ClosedBy
 	}
 	r.Loris.Summarise()
-	r.SLO = append(report.JudgeContrast("loris", &r.Loris.Contrast, lorisRatio), report.JudgeLoris(r.Loris, lorisKept)...)
+	r.Loris.Control.Summarise()
+	r.SLO = report.JudgeLoris(r.Loris, lorisRatio, lorisKept)
 	return a.finishGated(r, o.json, o.gate)
+}
+
+// lorisBeside is the measurement once the free server has its load.
+func (a *app) lorisBeside(ctx context.Context, o *lorisOptions, r *report.Report, files *cert.Files, free *steady) error {
+	s, err := a.startSteady(ctx, &o.contrastOptions, files)
+	if err != nil {
+		return err
+	}
+	l := &lorisRun{a: a, o: o, s: s, into: r.Loris, began: time.Now()}
+	if err = l.startControl(ctx, free); err == nil {
+		err = l.run(ctx)
+	}
+	return s.conclude(ctx, r, &r.Loris.Contrast, err)
 }
 
 // lorisRun is the measurement under way.
 type lorisRun struct {
 	a      *app
 	o      *lorisOptions
-	s      *steady
+	s      *steady // the server that gets the crowd, and its load
+	free   *steady // the one that does not
 	into   *report.Loris
 	crowds []*child.Process
 	began  time.Time
@@ -143,9 +168,12 @@ func (l *lorisRun) run(ctx context.Context) (err error) {
 		if err := sched.Sleep(ctx, l.o.calm); err != nil {
 			return err
 		}
-		if r.Loud, r.LoudCPU, err = l.s.window(ctx, l.o.duration); err != nil {
+		turns, err := l.cycles(ctx, i+1)
+		if err != nil {
 			return err
 		}
+		r.Loud, r.LoudCPU = turns[0].Crowded[0].Latency, turns[0].Crowded[0].CPU
+		l.into.Control.Cycles = append(l.into.Control.Cycles, turns...)
 		c, err := l.counts(orderCount)
 		if err != nil {
 			return err

@@ -145,27 +145,32 @@ func (s *steady) connect(ctx context.Context, o *contrastOptions) error {
 
 // window measures the load for d.
 func (s *steady) window(ctx context.Context, d time.Duration) (hist.Latency, []report.CPUShare, error) {
-	from, err := s.cpu()
+	return window(ctx, s.fleet, s.procs, d)
+}
+
+// window measures a load, and what processes use meanwhile, for d.
+func window(ctx context.Context, fleet *load.Fleet, procs []namedProcess, d time.Duration) (hist.Latency, []report.CPUShare, error) {
+	from, err := cpuTimes(procs)
 	if err != nil {
 		return hist.Latency{}, nil, err
 	}
 	began := time.Now()
-	l, err := s.fleet.Slice(ctx, d)
+	l, err := fleet.Slice(ctx, d)
 	if err != nil {
 		return l, nil, err
 	}
-	to, err := s.cpu()
+	to, err := cpuTimes(procs)
 	took := time.Since(began)
 	var shares []report.CPUShare
 	for i := range to {
-		shares = append(shares, report.CPUShare{Process: s.procs[i].name, Pct: 100 * float64(to[i]-from[i]) / float64(took)})
+		shares = append(shares, report.CPUShare{Process: procs[i].name, Pct: 100 * float64(to[i]-from[i]) / float64(took)})
 	}
 	return l, shares, err
 }
 
-func (s *steady) cpu() ([]time.Duration, error) {
+func cpuTimes(procs []namedProcess) ([]time.Duration, error) {
 	var out []time.Duration
-	for _, p := range s.procs {
+	for _, p := range procs {
 		t, err := proc.CPUTime(p.pid)
 		if err != nil {
 			return nil, err

@@ -17,7 +17,7 @@ import (
 // comes back.
 func TestLoris(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "r.json")
-	args := "loris --rounds 1 --duration 300ms --warmup 100ms --rps 200 --load-conns 4 --conns 30 --sources 3 --nice 1 --drip 50ms --again 100ms " +
+	args := "loris --rounds 1 --cycles 2 --duration 300ms --warmup 100ms --rps 200 --load-conns 4 --conns 30 --sources 3 --nice 1 --drip 50ms --again 100ms " +
 		"--settle 0s --calm 0s --patience 5m --server min-rate=-1 --json " + out
 	for _, d := range []string{"handshake", "frame", "write", "idle"} { // all that could end a hostile connection, or on a slow machine a healthy one
 		args += " --server " + d + "-timeout=20m"
@@ -33,6 +33,17 @@ func TestLoris(t *testing.T) {
 	if r.Kind != report.KindLoris || r.Loris == nil || len(r.Loris.Rounds) != 1 || r.Loris.Load.Errors.Total() != 0 {
 		t.Fatalf("%+v\n%s", r.Loris, stderr)
 	}
+	y := r.Loris.Control
+	if y == nil || len(y.Cycles) != 2 || y.P99 <= 0 || y.P99Min > y.P99 || y.P99Max < y.P99 || y.Load.Errors.Total() != 0 {
+		t.Fatalf("%+v", y)
+	}
+	for _, c := range y.Cycles {
+		for _, w := range append(c.Crowded[:], c.Free[:]...) {
+			if w.Latency.Count == 0 || len(w.CPU) != 4 { // two servers, the load, the crowd
+				t.Errorf("%+v", w)
+			}
+		}
+	}
 	c := r.Loris.Rounds[0].Crowd
 	if c.Live+int64(c.Failed) < 30 {
 		t.Errorf("%d of 30 hostile connections are held, %d could not be opened", c.Live, c.Failed)
@@ -45,7 +56,7 @@ func TestLoris(t *testing.T) {
 	if len(r.Loris.Memory) < 3 || r.Server.Reactor.Conns != 0 || r.Server.Reactor.PoolOutstanding != 0 {
 		t.Errorf("%+v, %+v", r.Loris.Memory, r.Server.Reactor)
 	}
-	for _, want := range []string{"p99 hostile / quiet", "server RSS", "too few to judge"} {
+	for _, want := range []string{"p99 hostile / quiet", "p99 crowded / free", "free server", "server RSS", "too few to judge"} {
 		if !strings.Contains(stdout, want) {
 			t.Errorf("the table lacks %q:\n%s", want, stdout)
 		}

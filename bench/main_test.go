@@ -136,6 +136,7 @@ func attackRefusals() []refusal {
 		{"storm --load-conns 0", []string{"--load-conns"}},
 		{"loris --conns 0", []string{"--conns", "1 to"}},
 		{"loris --drip 0s", []string{"--drip", "1ms"}},
+		{"loris --cycles 0", []string{"--cycles", "1 to 100"}},
 		{"loris --patience 1ms", []string{"--patience", "1s"}},
 		{"loris --settle -1s", []string{"--settle"}},
 		{"loris --again 0s", []string{"--again"}},

@@ -68,11 +68,7 @@ func (c *Contrast) text(w io.Writer, loud string) {
 	for i := range c.Rounds {
 		r := &c.Rounds[i]
 		line := func(name string, l *hist.Latency, cpu []CPUShare) {
-			used := ""
-			for _, u := range cpu {
-				used += fmt.Sprintf("  %s %.0f %%", u.Process, u.Pct)
-			}
-			t.add(fmt.Sprint(i+1), name, num(l.P50)+" ms", num(l.P99)+" ms", num(l.P999)+" ms", num(l.MaxMS)+" ms", num(float64(l.Count)), used)
+			t.add(fmt.Sprint(i+1), name, num(l.P50)+" ms", num(l.P99)+" ms", num(l.P999)+" ms", num(l.MaxMS)+" ms", num(float64(l.Count)), shares(cpu))
 		}
 		line("quiet", &r.Quiet, r.QuietCPU)
 		line(loud, &r.Loud, r.LoudCPU)
@@ -114,7 +110,8 @@ func (s *Storm) text(w io.Writer) {
 type Loris struct {
 	Contrast
 	Hostile int          `json:"hostile_conns"`
-	Memory  []LorisState `json:"memory"` // the server over time
+	Control *Control     `json:"control,omitempty"` // absent from reports of earlier versions
+	Memory  []LorisState `json:"memory"`            // the server over time
 	// Ends is how the server ended connections, by reason of the canon, over its whole life.
 	Ends map[string]uint64 `json:"ended_by_reason"`
 }
@@ -130,6 +127,9 @@ type LorisState struct {
 
 func (l *Loris) text(w io.Writer) {
 	l.Contrast.text(w, "hostile")
+	if l.Control != nil {
+		l.Control.text(w)
+	}
 	t := &table{left: map[int]bool{1: true}}
 	t.add("after", "", "server RSS", "descriptors", "hostile conns")
 	for _, m := range l.Memory {
@@ -160,11 +160,23 @@ func JudgeContrast(id string, c *Contrast, limit float64) []SLORow {
 // judged: what a process keeps for other reasons, some MiB, must be small against the limit of all of them.
 const judgedCrowd = 1000
 
-// JudgeLoris makes the rows about what a crowd leaves behind: descriptors, and memory per hostile connection that was there
-// at once at most. With fewer than judgedCrowd of them the latter is shown and not judged.
-func JudgeLoris(l *Loris, kept float64) []SLORow {
-	if len(l.Memory) == 0 || l.Hostile == 0 {
-		return nil
+// JudgeLoris makes the rows of a crowd: no request lost on either server, the latency on the crowded server against that on
+// the one without a crowd, that against no crowd at all for orientation, and what the crowd leaves behind: descriptors, and
+// memory per hostile connection that was there at once at most. With fewer than judgedCrowd of them the latter is shown and
+// not judged.
+func JudgeLoris(l *Loris, limit, kept float64) []SLORow {
+	rows := JudgeContrast("loris", &l.Contrast, 0)
+	rows[1].ID, rows[1].What = "p99_quiet_ratio", "p99 with the crowd / before it came"
+	if c := l.Control; c != nil {
+		rows[0] = row("errors", "loris", rows[0].What, "<=", 0, float64(l.Load.Errors.Total()+c.Load.Errors.Total()), "count")
+		r := row("p99_ratio", "loris", "p99 on the crowded server / on one without a crowd", "<=", limit, c.P99, "")
+		if c.P99 <= 0 { // there was nothing to compare
+			r.Verdict = Failed
+		}
+		rows = append(rows, r)
+	}
+	if len(l.Memory) == 0 {
+		return rows
 	}
 	first, last, peak := l.Memory[0], l.Memory[len(l.Memory)-1], 0
 	for i := range l.Memory {
@@ -174,7 +186,7 @@ func JudgeLoris(l *Loris, kept float64) []SLORow {
 	if peak < judgedCrowd {
 		m.What, m.Op, m.Verdict = fmt.Sprintf("%s (%d at most: too few to judge)", m.What, peak), "", Info
 	}
-	return []SLORow{row("descriptors_back", "loris", "descriptors more than at the start", "<=", 0, float64(last.FDs-first.FDs), "count"), m}
+	return append(rows, row("descriptors_back", "loris", "descriptors more than at the start", "<=", 0, float64(last.FDs-first.FDs), "count"), m)
 }
 
 // OnlySpeedMissed says whether the failed rows are all about speed, or about memory that the garbage collector still holds.
