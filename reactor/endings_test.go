@@ -136,7 +136,7 @@ func TestRedialDoesNotOutliveShutdown(t *testing.T) {
 
 // A panic in one connection's deadline leaves the deadlines of the others alone.
 func TestWheelSurvivesAPanic(t *testing.T) {
-	var w wheel
+	w := wheel{tick: 1}
 	cs := [4]*Conn{}
 	for i := range cs {
 		cs[i] = &Conn{wtick: -1}
@@ -145,7 +145,7 @@ func TestWheelSurvivesAPanic(t *testing.T) {
 	fired := 0
 	advance := func() {
 		defer func() { _ = recover() }()
-		w.advance(int64(time.Second), func(*Conn) { fired++; panic("fire") })
+		w.advance(int64(time.Second), expiriesPerTurn, func(*Conn) { fired++; panic("fire") })
 	}
 	for range 2 * len(cs) {
 		advance()

@@ -124,7 +124,7 @@ func (l *loop) turn() (ok bool) {
 	}
 	l.runWoken()
 	l.runReady()
-	l.wheel.advance(l.now, l.expire)
+	l.wheel.advance(l.now, expiriesPerTurn, l.expire)
 	l.flushDirty()
 	l.bury()
 	l.weigh()
@@ -153,7 +153,7 @@ func (l *loop) recovered(v any) {
 
 // busy says whether work waits that needs no event.
 func (l *loop) busy() bool {
-	return len(l.ready.next) > 0 || len(l.dirty.next) > 0 || len(l.woken.next) > 0 || l.tasks != nil
+	return len(l.ready.next) > 0 || len(l.dirty.next) > 0 || len(l.woken.next) > 0 || l.tasks != nil || l.wheel.left()
 }
 
 // wait returns the number of events. After a turn with work it looks without waiting first, and lets other goroutines run
