@@ -66,6 +66,10 @@ func (s script) with(c *Conn) Protocol {
 // echo sends everything back without copying it.
 var echo = script{data: func(c *Conn, p []byte) (int, int, error) { return len(p), 0, c.WriteInPlace(p) }}
 
+// slowest is what a test gives a connection that must not be ended for want of speed: a busy machine with the race detector
+// may leave one alone for longer than the defaults allow.
+const slowest = 5 * time.Minute
+
 // start makes a reactor that is shut down, and checked for leaks, when the test ends.
 func start(t testing.TB, cfg Config) *Reactor {
 	t.Helper()
@@ -89,6 +93,14 @@ func startOn(t testing.TB, cfg Config, sys kernel) *Reactor {
 	}
 	if cfg.ShutdownGrace == 0 {
 		cfg.ShutdownGrace = 500 * time.Millisecond
+	}
+	for _, d := range []*time.Duration{&cfg.HandshakeTimeout, &cfg.FrameTimeout, &cfg.WriteTimeout} {
+		if *d == 0 {
+			*d = slowest
+		}
+	}
+	if cfg.MinRate == 0 {
+		cfg.MinRate = -1
 	}
 	r, err := newReactor(cfg, sys)
 	if err != nil {
