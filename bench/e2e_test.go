@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"syscall"
@@ -123,10 +124,13 @@ func TestBareRunAndItsExitStatus(t *testing.T) {
 	}
 }
 
-// seen is a writer that closes found once text has passed.
+// measured matches a client's progress once frames have come back in its window: the second line is a second after the first.
+var measured = regexp.MustCompile(`(?s)measuring.*measuring, \d+ connections, [1-9]`)
+
+// seen is a writer that closes found once text that matches has passed.
 type seen struct {
 	mu    sync.Mutex
-	text  string
+	text  *regexp.Regexp
 	all   strings.Builder
 	found chan struct{}
 	once  sync.Once
@@ -136,7 +140,7 @@ func (s *seen) Write(p []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.all.Write(p)
-	if strings.Contains(s.all.String(), s.text) {
+	if s.text.MatchString(s.all.String()) {
 		s.once.Do(func() { close(s.found) })
 	}
 	return len(p), nil
@@ -156,7 +160,7 @@ func TestInterruptYieldsResults(t *testing.T) {
 			t.Fatal(err)
 		}
 		out := filepath.Join(t.TempDir(), "c.json")
-		w := &seen{text: "measuring", found: make(chan struct{})}
+		w := &seen{text: measured, found: make(chan struct{})}
 		c, err := child.Start(w, exe, "tls_echo_client", "--target", srv.target(), "--conns", "4", "--rps", "500", "--duration", "1h", "--warmup", "50ms", "--json", out)
 		if err != nil {
 			t.Fatal(err)
@@ -268,7 +272,7 @@ func TestServerDies(t *testing.T) {
 		t.Fatal(err)
 	}
 	out := filepath.Join(t.TempDir(), "c.json")
-	w := &seen{text: "measuring", found: make(chan struct{})}
+	w := &seen{text: measured, found: make(chan struct{})}
 	c, err := child.Start(w, exe, "tcp_echo_client", "--target", srv.target(), "--conns", "4", "--depth", "2", "--duration", "1h", "--warmup", "50ms", "--json", out)
 	if err != nil {
 		t.Fatal(err)
@@ -298,7 +302,7 @@ func TestCompare(t *testing.T) {
 		{"tls", "net + crypto/tls", "1k-200x4"}, {"tcp", "gnet", "64k-8x4,4k-50x1"},
 	} {
 		out := filepath.Join(t.TempDir(), "cmp.json")
-		status, stdout, stderr := run(t, easy(), "compare", "--transport", c.transport, "--workloads", c.workloads, "--rounds", "2", "--duration", "100ms", "--json", out)
+		status, stdout, stderr := run(t, easy(), "compare", "--transport", c.transport, "--workloads", c.workloads, "--rounds", "2", "--duration", "500ms", "--json", out)
 		if status != exitOK {
 			t.Fatalf("exit status %d without --gate\n%s%s", status, stdout, stderr)
 		}
