@@ -1,6 +1,6 @@
 package quic
 
-import "github.com/quic-go/quic-go"
+import quicgo "github.com/quic-go/quic-go"
 
 // Code is what we put as the application's error code (RFC 9000, §20.2) into CONNECTION_CLOSE, RESET_STREAM and STOP_SENDING,
 // so that the peer can read the reason of an end. There is one for each reason of the canon (oap1.md), in the canon's order:
@@ -55,6 +55,6 @@ func CodeOf(reason string) Code {
 	return CodeIO
 }
 
-func (c Code) app() quic.ApplicationErrorCode { return quic.ApplicationErrorCode(c) }
+func (c Code) app() quicgo.ApplicationErrorCode { return quicgo.ApplicationErrorCode(c) }
 
-func (c Code) stream() quic.StreamErrorCode { return quic.StreamErrorCode(c) }
+func (c Code) stream() quicgo.StreamErrorCode { return quicgo.StreamErrorCode(c) }

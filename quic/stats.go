@@ -1,0 +1,57 @@
+package quic
+
+import "github.com/ron-transport/ron-transport/quic/internal/udp"
+
+// Stats counts what a listener or dialer has done. Streams are in the reactor's Stats, too, as its connections.
+type Stats struct {
+	Conns    int   // connections that exist
+	HalfOpen int64 // of a listener: connections whose handshake is under way
+
+	Opened           uint64 // connections that were opened
+	HandshakesFailed uint64 // connections that were not
+	Refused          uint64 // connections over a limit
+	Retries          uint64 // clients that had to prove their address
+	Streams          uint64 // streams, opened by either end
+	StreamsRefused   uint64 // streams that came too late
+
+	WindowGrown int64 // bytes by which the windows of the connections that exist have grown
+
+	// Of the sockets.
+	DatagramsIn, BytesIn   uint64
+	DatagramsOut, BytesOut uint64
+	ReadCalls, WriteCalls  uint64 // system calls
+	Coalesced              uint64 // of DatagramsIn, those that the kernel had joined with others
+	Truncated, Oversized   uint64 // datagrams dropped because they were larger than any of QUIC's
+	Overflows              uint64 // datagrams that the kernel dropped because the socket's buffer was full
+	Lost                   uint64 // datagrams that the kernel did not take in time
+	ReadErrors, SendErrors uint64
+}
+
+// stats fills in what the endpoint itself counts.
+func (ep *endpoint) stats() Stats {
+	ep.mu.Lock()
+	n := len(ep.conns)
+	ep.mu.Unlock()
+	c := &ep.count
+	return Stats{
+		Conns: n, HalfOpen: ep.half.Load(), Opened: c.opened.Load(), HandshakesFailed: c.failed.Load(), Refused: c.refused.Load(),
+		Retries: c.retries.Load(), Streams: c.streams.Load(), StreamsRefused: c.refusedStreams.Load(), WindowGrown: ep.grown.Load(),
+	}
+}
+
+// add adds a socket's counters.
+func (st *Stats) add(u udp.Stats) {
+	st.DatagramsIn += u.DatagramsIn
+	st.BytesIn += u.BytesIn
+	st.DatagramsOut += u.DatagramsOut
+	st.BytesOut += u.BytesOut
+	st.ReadCalls += u.ReadCalls
+	st.WriteCalls += u.WriteCalls
+	st.Coalesced += u.Coalesced
+	st.Truncated += u.Truncated
+	st.Oversized += u.Oversized
+	st.Overflows += u.Overflows
+	st.Lost += u.Lost
+	st.ReadErrors += u.ReadErrors
+	st.SendErrors += u.SendErrors
+}

@@ -1,0 +1,173 @@
+package quic
+
+import (
+	"io"
+	"net"
+	"sync/atomic"
+
+	quicgo "github.com/quic-go/quic-go"
+
+	"github.com/ron-transport/ron-transport/reactor"
+)
+
+// stream is a QUIC stream as the reactor wants it. quic-go has no way to ask whether a read would block, so a goroutine waits for
+// the first byte with Peek, without a buffer, and says so; the loop then reads as much as is there, which does not block, and has
+// the goroutine wait again. ready says whose turn it is. Methods are the loop's unless they say otherwise.
+type stream struct {
+	c  *Conn
+	qs *quicgo.Stream
+	rc *reactor.Conn
+
+	ready   atomic.Bool   // one read does not block
+	again   chan struct{} // the loop has read; buffered, so that it never waits
+	readErr error         // the end of input, to be returned from now on
+
+	out    writer
+	reset  Code // for the peer, when it ends in the middle
+	closed bool
+
+	linked     bool // on the connection's list; with prev and next under its lock
+	prev, next *stream
+}
+
+var _ reactor.Stream = (*stream)(nil)
+
+func newStream(c *Conn, qs *quicgo.Stream) *stream {
+	qs.SetPriority(3, false)
+	return &stream{c: c, qs: qs, again: make(chan struct{}, 1)}
+}
+
+// wait is the goroutine that waits for input. It ends with the input: Peek's error is the next read's, and stays.
+func (s *stream) wait() {
+	defer s.c.ep.wg.Done()
+	var first [1]byte
+	for {
+		_, err := s.qs.Peek(first[:])
+		s.ready.Store(true)
+		s.rc.Ready(reactor.ReadReady)
+		if err != nil {
+			return
+		}
+		<-s.again
+	}
+}
+
+// Read implements reactor.Stream.
+func (s *stream) Read(p []byte) (int, error) {
+	if s.readErr != nil {
+		return 0, s.readErr
+	}
+	if !s.ready.Load() {
+		return 0, reactor.ErrWouldBlock
+	}
+	s.c.checkPath()
+	n, err := s.qs.Read(p)
+	if err != nil {
+		s.readErr = s.c.streamError(err)
+		s.again <- struct{}{} // Peek returns the same, and the goroutine ends
+		if n == 0 {
+			return 0, s.readErr
+		}
+		s.rc.Ready(reactor.ReadReady)
+		return n, nil
+	}
+	s.ready.Store(false)
+	s.again <- struct{}{}
+	return n, nil
+}
+
+// Write implements reactor.Stream.
+func (s *stream) Write(p []byte) (int, error) {
+	s.c.checkPath()
+	return s.out.write(s, p)
+}
+
+// CloseWrite implements reactor.Stream.
+func (s *stream) CloseWrite() { s.out.finish(s) }
+
+// Reset implements reactor.Stream.
+func (s *stream) Reset(cause error) {
+	s.reset = codeFor(cause)
+	s.qs.CancelWrite(s.reset.stream())
+	s.qs.CancelRead(s.reset.stream())
+}
+
+// Close implements reactor.Stream. Both directions are given up, whatever they were at, so that quic-go forgets the stream; and
+// its place is the peer's again, only now, so that no peer has more streams here than MaxStreams.
+func (s *stream) Close() {
+	if s.closed {
+		return
+	}
+	s.closed = true
+	s.qs.CancelRead(s.reset.stream())
+	s.out.end(s)
+	select {
+	case s.again <- struct{}{}:
+	default:
+	}
+	s.qs.ReleaseStreamCredit()
+	s.c.unlink(s)
+}
+
+// refuse gives up a stream that was not attached.
+func (s *stream) refuse(code Code) {
+	s.qs.CancelRead(code.stream())
+	s.qs.CancelWrite(code.stream())
+	s.qs.ReleaseStreamCredit()
+}
+
+// LocalAddr implements reactor.Stream. Any goroutine.
+func (s *stream) LocalAddr() net.Addr { return s.c.LocalAddr() }
+
+// RemoteAddr implements reactor.Stream. Any goroutine.
+func (s *stream) RemoteAddr() net.Addr { return s.c.RemoteAddr() }
+
+// Early is what reactor.Conn.Early asks. Any goroutine.
+func (s *stream) Early() bool { return s.c.Early() }
+
+// ConnOf is the QUIC connection of a stream; nil when rc is no stream of this package's. Any goroutine.
+func ConnOf(rc *reactor.Conn) *Conn {
+	if s, ok := rc.Stream().(*stream); ok {
+		return s.c
+	}
+	return nil
+}
+
+// streamError translates an error of a stream. When we have closed the connection, our own cause is the truth.
+func (c *Conn) streamError(err error) error {
+	c.mu.Lock()
+	closing, cause := c.state == connClosing, c.cause
+	c.mu.Unlock()
+	if err == io.EOF {
+		return err
+	}
+	if closing {
+		if cause == nil {
+			return io.EOF
+		}
+		return cause
+	}
+	return streamCause(err, !c.early.Load())
+}
+
+// writeError likewise, for output: there is no clean end of it that the peer decides on.
+func (c *Conn) writeError(err error) error {
+	if err = c.streamError(err); err == io.EOF {
+		return errGone
+	}
+	return err
+}
+
+// checkPath tells the handler when the peer has moved. Loop only.
+func (c *Conn) checkPath() {
+	if !c.accepted {
+		return // only clients move
+	}
+	if a := c.qc.RemoteAddr(); a != c.seen {
+		from := c.seen
+		c.seen = a
+		if h := c.ep.handler; h != nil && c.tag.refusal == nil && a.String() != from.String() {
+			h.OnConnMigrated(c, from)
+		}
+	}
+}
