@@ -63,7 +63,7 @@ const (
 	// refuseLinger is how long a connection that is refused may take to read why from its streams.
 	refuseLinger = time.Second
 	// tryWrite is the largest output handed over without a goroutine; larger, quic-go would allocate and copy it once more.
-	tryWrite = 1 << 10
+	tryWrite = 8 << 10
 	// chunkSize is the largest output that waits in one buffer of a stream, and twice that is all that waits there: while one
 	// leaves, the other is filled.
 	chunkSize = 64 << 10

@@ -3,25 +3,19 @@ package quic
 import (
 	"io"
 	"net"
-	"sync/atomic"
 
 	quicgo "github.com/quic-go/quic-go"
 
 	"github.com/ron-transport/ron-transport/reactor"
 )
 
-// stream is a QUIC stream as the reactor wants it. quic-go has no way to ask whether a read would block, so a goroutine waits for
-// the first byte with Peek, without a buffer, and says so; the loop then reads as much as is there, which does not block, and has
-// the goroutine wait again. ready says whose turn it is. Methods are the loop's unless they say otherwise.
+// stream is a QUIC stream as the reactor wants it. Methods are the loop's unless they say otherwise.
 type stream struct {
 	c  *Conn
 	qs *quicgo.Stream
 	rc *reactor.Conn
 
-	ready   atomic.Bool   // one read does not block
-	again   chan struct{} // the loop has read; buffered, so that it never waits
-	readErr error         // the end of input, to be returned from now on
-
+	in     reader
 	out    writer
 	reset  Code // for the peer, when it ends in the middle
 	closed bool
@@ -33,47 +27,15 @@ type stream struct {
 var _ reactor.Stream = (*stream)(nil)
 
 func newStream(c *Conn, qs *quicgo.Stream) *stream {
-	qs.SetPriority(3, false)
-	return &stream{c: c, qs: qs, again: make(chan struct{}, 1)}
-}
-
-// wait is the goroutine that waits for input. It ends with the input: Peek's error is the next read's, and stays.
-func (s *stream) wait() {
-	defer s.c.ep.wg.Done()
-	var first [1]byte
-	for {
-		_, err := s.qs.Peek(first[:])
-		s.ready.Store(true)
-		s.rc.Ready(reactor.ReadReady)
-		if err != nil {
-			return
-		}
-		<-s.again
-	}
+	s := &stream{c: c, qs: qs}
+	s.in.again = make(chan struct{}, 1)
+	return s
 }
 
 // Read implements reactor.Stream.
 func (s *stream) Read(p []byte) (int, error) {
-	if s.readErr != nil {
-		return 0, s.readErr
-	}
-	if !s.ready.Load() {
-		return 0, reactor.ErrWouldBlock
-	}
 	s.c.checkPath()
-	n, err := s.qs.Read(p)
-	if err != nil {
-		s.readErr = s.c.streamError(err)
-		s.again <- struct{}{} // Peek returns the same, and the goroutine ends
-		if n == 0 {
-			return 0, s.readErr
-		}
-		s.rc.Ready(reactor.ReadReady)
-		return n, nil
-	}
-	s.ready.Store(false)
-	s.again <- struct{}{}
-	return n, nil
+	return s.in.read(s, p)
 }
 
 // Write implements reactor.Stream.
@@ -100,11 +62,8 @@ func (s *stream) Close() {
 	}
 	s.closed = true
 	s.qs.CancelRead(s.reset.stream())
+	s.in.close()
 	s.out.end(s)
-	select {
-	case s.again <- struct{}{}:
-	default:
-	}
 	s.qs.ReleaseStreamCredit()
 	s.c.unlink(s)
 }
@@ -135,19 +94,19 @@ func ConnOf(rc *reactor.Conn) *Conn {
 
 // streamError translates an error of a stream. When we have closed the connection, our own cause is the truth.
 func (c *Conn) streamError(err error) error {
-	c.mu.Lock()
-	closing, cause := c.state == connClosing, c.cause
-	c.mu.Unlock()
 	if err == io.EOF {
 		return err
 	}
-	if closing {
-		if cause == nil {
-			return io.EOF
-		}
-		return cause
+	c.mu.Lock()
+	closing, cause := c.state == connClosing, c.cause
+	c.mu.Unlock()
+	switch {
+	case !closing:
+		return streamCause(err, !c.early.Load())
+	case cause == nil:
+		return io.EOF
 	}
-	return streamCause(err, !c.early.Load())
+	return cause
 }
 
 // writeError likewise, for output: there is no clean end of it that the peer decides on.
