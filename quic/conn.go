@@ -184,10 +184,7 @@ func codeOf(err, cause error) Code {
 
 // accept makes a connection of the reactor of a stream that the peer has opened.
 func (c *Conn) accept(qs *quicgo.Stream) {
-	ac := reactor.AttachConfig{Protocol: c.ep.protocol}
-	if err := c.tag.refusal; err != nil {
-		ac.Refusal, ac.Refuse = err, c.ep.refuse
-	}
+	ac := reactor.AttachConfig{Protocol: c.ep.protocol, Refusal: c.tag.refusal, Refuse: c.ep.refuse}
 	if _, err := c.attach(qs, ac); err != nil {
 		c.ep.count.refusedStreams.Add(1)
 	}
