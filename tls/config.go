@@ -142,6 +142,7 @@ type Server struct {
 	endpoint
 	base *stdtls.Config // its ticket keys are the ones that count, so it is the same object for every connection
 	user *stdtls.Config // as base, but with the user's callbacks
+	quic *stdtls.Config // what QUIC returns
 }
 
 // NewServer checks c and makes a Server. Errors name the field, its value and what is allowed. Any goroutine.
@@ -164,6 +165,7 @@ func NewServer(c Config) (*Server, error) {
 	s.base = t.Clone()
 	s.base.KeyLogWriter = nil
 	s.base.GetConfigForClient = s.configFor
+	s.quic = s.quicBase()
 	return s, nil
 }
 
@@ -193,6 +195,20 @@ func (s *Server) configFor(hello *stdtls.ClientHelloInfo) (*stdtls.Config, error
 	if !ok {
 		return nil, errors.New("tls: configuration used outside its server")
 	}
+	chosen, err := s.choose(hello)
+	if err != nil {
+		return nil, err
+	}
+	c := s.config.restrict(chosen.Clone())
+	c.GetConfigForClient = nil
+	p.asksClient = c.ClientAuth >= stdtls.RequestClientCert
+	distinct(c)
+	c.KeyLogWriter = &keyLog{pipe: p, user: chosen.KeyLogWriter}
+	return c, nil
+}
+
+// choose returns the configuration in force for a client, ours or what GetConfigForClient returns, within our rules.
+func (s *Server) choose(hello *stdtls.ClientHelloInfo) (*stdtls.Config, error) {
 	if n := len(hello.ServerName); n > maxServerName {
 		return nil, fmt.Errorf("tls: server name of %d bytes; allowed: up to %d", n, maxServerName)
 	}
@@ -215,12 +231,7 @@ func (s *Server) configFor(hello *stdtls.ClientHelloInfo) (*stdtls.Config, error
 	if err := checkClientAuth("GetConfigForClient returned", chosen); err != nil {
 		return nil, err
 	}
-	c := s.config.restrict(chosen.Clone())
-	c.GetConfigForClient = nil
-	p.asksClient = c.ClientAuth >= stdtls.RequestClientCert
-	distinct(c)
-	c.KeyLogWriter = &keyLog{pipe: p, user: chosen.KeyLogWriter}
-	return c, nil
+	return chosen, nil
 }
 
 // Client makes the client ends of connections. Its methods may be called by any goroutine.

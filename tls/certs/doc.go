@@ -8,6 +8,8 @@
 //	err = store.Attach(server) // ticket keys
 //	go store.Run(ctx)
 //
+// server serves TLS connections and, through its method QUIC, QUIC listeners.
+//
 // # What a change of files does
 //
 // Run reads every file at each interval and compares contents, so writes in place, renames and swaps of symbolic links (as
