@@ -28,7 +28,6 @@ type loop struct {
 	gen       int32 // of the newest connection; an event with another generation than its slot's connection is stale
 	conns     int   // registered connections
 	stopping  bool
-	aborting  bool // the patience of a shutdown has ended
 
 	watches  []*Watch // by slot; nil: free
 	watching int      // watches that are not nil
@@ -282,7 +281,6 @@ func (l *loop) perform(t *task) {
 		}
 		l.tkNext++
 	case taskAbort:
-		l.aborting = true
 		for _, c := range l.slots {
 			if c != nil && c.state != stateClosed {
 				c.Abort(ErrShuttingDown)

@@ -61,7 +61,7 @@ type AttachConfig struct {
 	// Refusal, when it is set, is the reason why the stream is not served: its peer is told by Refuse and the connection
 	// closes then, without a Protocol, as one over a limit does.
 	Refusal error
-	// Refuse is as in ListenConfig. While the reactor shuts down it tells the peers of new streams.
+	// Refuse is as in ListenConfig. Streams that come while the reactor shuts down are reset with ErrShuttingDown instead.
 	Refuse func(c *Conn, cause error)
 	// OnError is told of a stream that ended without a Protocol. Optional. Called on the loop.
 	OnError func(remote net.Addr, err error)
@@ -117,7 +117,7 @@ func (l *loop) attach(c *Conn) {
 	switch {
 	case cause == nil:
 		l.opened(c)
-	case c.dialled || l.aborting:
+	case c.dialled || cause == ErrShuttingDown: // at once: peers that go on opening streams must not hold up a shutdown
 		l.active = c
 		if c.dialled {
 			c.proto = c.opts.protocol(c)
