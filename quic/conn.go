@@ -124,7 +124,7 @@ func (c *Conn) end(err error) {
 	code, cause := c.code, c.cause
 	if c.state < connClosing {
 		c.state = connClosing
-		cause = connCause(err, !c.early.Load())
+		cause = connCause(err, !c.Early())
 		code = codeOf(err, cause)
 		c.code, c.cause = code, cause
 	}
@@ -204,6 +204,11 @@ func (c *Conn) OpenStream(oc OpenConfig) (*reactor.Conn, error) {
 		return nil, errors.New("quic: OpenConfig.Protocol is nil, a function is required")
 	}
 	qs, err := c.qc.OpenStream()
+	if errors.Is(err, quicgo.Err0RTTRejected) && !c.Early() {
+		if _, err = c.qc.NextConnection(context.Background()); err == nil { // run has not come to it yet; it does not block
+			qs, err = c.qc.OpenStream()
+		}
+	}
 	if err != nil {
 		var limit *quicgo.StreamLimitReachedError
 		switch {
@@ -246,7 +251,7 @@ func (c *Conn) endError(err error) error {
 	case c.state == connClosing && c.cause != nil:
 		return c.cause
 	case c.state != connClosing && err != nil:
-		if cause := connCause(err, !c.early.Load()); cause != nil {
+		if cause := connCause(err, !c.Early()); cause != nil {
 			return cause
 		}
 	}

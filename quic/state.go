@@ -57,8 +57,18 @@ type agreement struct {
 }
 
 // Early says whether the handshake is not complete: what the peer has sent until now may be a replay, and what is sent may be
-// replayed. Any goroutine.
-func (c *Conn) Early() bool { return c.early.Load() }
+// replayed. It is false before anything that was sent behind the handshake can be read. Any goroutine.
+func (c *Conn) Early() bool {
+	if !c.early.Load() {
+		return false
+	}
+	select {
+	case <-c.qc.HandshakeComplete():
+		return false
+	default:
+		return true
+	}
+}
 
 // Loop is the number of the loop that the connection and its streams are on. Any goroutine.
 func (c *Conn) Loop() int { return c.loop }

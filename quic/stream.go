@@ -102,7 +102,7 @@ func (c *Conn) streamError(err error) error {
 	c.mu.Unlock()
 	switch {
 	case !closing:
-		return streamCause(err, !c.early.Load())
+		return streamCause(err, !c.Early())
 	case cause == nil:
 		return io.EOF
 	}
