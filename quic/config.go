@@ -44,7 +44,7 @@ type Config struct {
 	PacketSize int
 
 	// SendBuffer and RecvBuffer are SO_SNDBUF and SO_RCVBUF of each socket in bytes; what the kernel granted is reported by
-	// Granted. 0: 7 MiB, what quic-go asks for; else 4 KiB … 64 MiB.
+	// Granted. 0: 7 MiB, what quic-go asks for; else 64 KiB … 64 MiB.
 	SendBuffer, RecvBuffer int
 
 	// DisableGRO and DisableGSO turn off the kernel's joining of received and cutting of sent datagrams, for drivers that get

@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	stdtls "crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"math/big"
 	"net"
@@ -28,6 +29,12 @@ const patience = 20 * time.Second
 // start makes a reactor that is shut down when the test ends, and checked for what it leaves behind.
 func start(t testing.TB, cfg reactor.Config) *reactor.Reactor {
 	t.Helper()
+	return startAll(t, 1, cfg)[0]
+}
+
+// startAll makes several, which are shut down one after the other, and checked together.
+func startAll(t testing.TB, n int, cfg reactor.Config) []*reactor.Reactor {
+	t.Helper()
 	if p, q, err := os.Pipe(); err == nil { // the runtime's own poller keeps two descriptors from its first use on
 		_, _ = p.Close(), q.Close()
 	}
@@ -40,26 +47,38 @@ func start(t testing.TB, cfg reactor.Config) *reactor.Reactor {
 	if cfg.ShutdownGrace == 0 {
 		cfg.ShutdownGrace = time.Second
 	}
-	r, err := reactor.New(cfg)
-	if err != nil {
-		t.Fatal(err)
+	var all []*reactor.Reactor
+	for range n {
+		r, err := reactor.New(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, r)
 	}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
-		defer cancel()
-		if err := r.Shutdown(ctx); err != nil {
-			t.Errorf("Shutdown: %v", err)
-		}
-		for _, l := range r.Leaks() {
-			t.Errorf("leaked buffer: %s", l)
-		}
-		if n := r.Stats().PoolOutstanding; n != 0 {
-			t.Errorf("%d buffers outstanding", n)
+		for _, r := range all {
+			shutDown(t, r)
 		}
 		goleak.VerifyNone(t, ignore)
 		waitFor(t, "descriptors", func() bool { return countFDs(t) <= fds })
 	})
-	return r
+	return all
+}
+
+// shutDown shuts a reactor down, if the test has not, and looks for buffers left behind.
+func shutDown(t testing.TB, r *reactor.Reactor) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if err := r.Shutdown(ctx); err != nil && !errors.Is(err, context.Canceled) { // by Close before
+		t.Errorf("Shutdown: %v", err)
+	}
+	for _, l := range r.Leaks() {
+		t.Errorf("leaked buffer: %s", l)
+	}
+	if n := r.Stats().PoolOutstanding; n != 0 {
+		t.Errorf("%d buffers outstanding", n)
+	}
 }
 
 func countFDs(t testing.TB) int {
@@ -307,4 +326,79 @@ func (e *connEvents) end(t testing.TB, n int) connEnd {
 		return true
 	})
 	return end
+}
+
+// script is a reactor.Protocol made of functions; nil ones do the least.
+type script struct {
+	c     *reactor.Conn
+	open  func(*reactor.Conn)
+	data  func(c *reactor.Conn, p []byte) (int, int, error)
+	eof   func(*reactor.Conn) bool
+	drain func(*reactor.Conn)
+	close func(*reactor.Conn, error)
+}
+
+func (s *script) OnOpen() {
+	if s.open != nil {
+		s.open(s.c)
+	}
+}
+
+func (s *script) OnData(p []byte) (int, int, error) {
+	if s.data != nil {
+		return s.data(s.c, p)
+	}
+	return len(p), 0, nil
+}
+
+func (s *script) OnEOF() bool { return s.eof != nil && s.eof(s.c) }
+
+func (s *script) OnDrained() {
+	if s.drain != nil {
+		s.drain(s.c)
+	}
+}
+
+func (s *script) OnGoodbye(error) {}
+
+func (s *script) OnClose(err error) {
+	if s.close != nil {
+		s.close(s.c, err)
+	}
+}
+
+// with makes the protocol function for a template.
+func (s script) with(c *reactor.Conn) reactor.Protocol {
+	s.c = c
+	return &s
+}
+
+// echo sends everything back without copying it.
+var echo = script{data: func(c *reactor.Conn, p []byte) (int, int, error) { return len(p), 0, c.WriteInPlace(p) }}
+
+// openScript opens a stream for a template.
+func openScript(t testing.TB, c *Conn, s script) *reactor.Conn {
+	t.Helper()
+	rc, err := c.OpenStream(OpenConfig{Protocol: s.with})
+	if err != nil {
+		t.Fatalf("open: %v", err)
+	}
+	return rc
+}
+
+// closes records the causes given to OnClose.
+type closes chan error
+
+func (k closes) add(_ *reactor.Conn, err error) { k <- err }
+
+// one waits for the next cause.
+func (k closes) one(t testing.TB) error {
+	t.Helper()
+	select {
+	case err := <-k:
+		return err
+	case <-time.After(patience):
+		t.Fatal("gave up waiting for OnClose")
+		return nil
+	}
 }

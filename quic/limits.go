@@ -47,7 +47,8 @@ const (
 	minPacket     = 1200
 	maxPacket     = 1452
 	maxHandshakes = 1 << 20
-	minSockBuffer = 4 << 10
+	// minSockBuffer holds what the kernel joins into one message.
+	minSockBuffer = 64 << 10
 	maxSockBuffer = 64 << 20
 	maxLoops      = 256 // of a reactor; one byte of the connection ID names the loop
 )

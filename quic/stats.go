@@ -9,7 +9,7 @@ type Stats struct {
 
 	Opened           uint64 // connections that were opened
 	HandshakesFailed uint64 // connections that were not
-	Refused          uint64 // connections over a limit
+	Refused          uint64 // connections over a limit; packets of those that QUIC itself refused
 	Retries          uint64 // clients that had to prove their address
 	Streams          uint64 // streams, opened by either end
 	StreamsRefused   uint64 // streams that came too late
