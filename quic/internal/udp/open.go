@@ -16,8 +16,8 @@ type Options struct {
 	// Sockets is how many share the address, 1 to 256; 0 is 1. Several have SO_REUSEPORT, and a datagram reaches the one
 	// whose index is the first byte of its destination connection ID modulo Sockets.
 	Sockets int
-	// SendBuffer and RecvBuffer are SO_SNDBUF and SO_RCVBUF in bytes, 64 KiB to 1 GiB; 0 is 7 MiB, -1 leaves the kernel's default.
-	// A process with CAP_NET_ADMIN may exceed net.core.wmem_max and rmem_max; for others they clamp, which is logged.
+	// SendBuffer and RecvBuffer are SO_SNDBUF and SO_RCVBUF in bytes, 64 KiB to 1 GiB; 0 is 7 MiB, -1 leaves the kernel's
+	// default. A process with CAP_NET_ADMIN may exceed net.core.wmem_max and rmem_max; others are clamped, which is logged.
 	SendBuffer, RecvBuffer int
 	// DisableGRO and DisableGSO do without the kernel's coalescing and segmentation, as if it had none.
 	DisableGRO, DisableGSO bool
@@ -46,8 +46,8 @@ func (o *Options) validate() error {
 }
 
 // Open opens the sockets of one address. Without an IP address they take datagrams to any address, of IPv6 and IPv4 where the
-// machine has both, as with "::"; another IPv6 address is for IPv6 only. Port 0 has the kernel choose one. It fails with the system's error, as *os.SyscallError, or
-// with one that says which option is out of range. Any goroutine.
+// machine has both, as with "::"; another IPv6 address is for IPv6 only. Port 0 has the kernel choose one. It fails with the
+// system's error, as *os.SyscallError, or with one that says which option is out of range. Any goroutine.
 func Open(addr netip.AddrPort, o Options) ([]*Socket, error) {
 	if err := o.validate(); err != nil {
 		return nil, err

@@ -24,9 +24,9 @@ type readerSide struct {
 	used  list // cut
 }
 
-// OnReady is called by the loop for every readiness event of the socket (edge-triggered), and with both arguments false when
-// SetWake's function or an earlier true asked for it. It reads what the budget allows and never waits. again asks to be called in the
-// next turn without an event. Loop only.
+// OnReady is called by the loop for every readiness event of the socket (edge-triggered; readable also stands for an error),
+// and with both arguments false when SetWake's function or an earlier true asked for it. It reads what the budget allows and
+// never waits. again asks to be called in the next turn without an event. Loop only.
 func (s *Socket) OnReady(readable, writable bool) (again bool) {
 	if writable {
 		s.room.announce()
@@ -100,10 +100,11 @@ func (s *Socket) readError(errno unix.Errno) bool {
 	return false
 }
 
-// ReadBatch fills ms with datagrams: N, NN, Flags and Addr, which is a *net.UDPAddr that stays valid and must not be changed. It waits
-// until there is at least one; an error is final (net.ErrClosed after Close) or the deadline's. Buffers and OOB are written to
-// before it returns, never after. A datagram longer than its buffer is dropped and counted. flags is ignored. Any goroutine,
-// but only one at a time, together with ReadFrom and ReadMsgUDP.
+// ReadBatch fills ms with datagrams: N, NN, Flags and Addr, which is a *net.UDPAddr that stays valid and must not be changed.
+// It waits until there is at least one, and returns no error with any. An error is the socket's end (net.ErrClosed after
+// Close) or the deadline's; none is temporary. The first of a message's Buffers and its OOB are written to before it returns,
+// never after. A datagram longer than that buffer is dropped and counted. flags is ignored. Any goroutine, but only one at a
+// time, together with ReadFrom and ReadMsgUDP.
 func (s *Socket) ReadBatch(ms []ipv4.Message, flags int) (int, error) {
 	if len(ms) == 0 {
 		return 0, unix.EINVAL
