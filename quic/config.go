@@ -268,6 +268,7 @@ func (dc DialerConfig) check() (DialerConfig, error) {
 	if dc.TLS.ClientSessionCache == nil {
 		dc.TLS.ClientSessionCache = stdtls.NewLRUClientSessionCache(sessionCache)
 	}
+	dc.TLS.ClientSessionCache = ownSessions{dc.TLS.ClientSessionCache}
 	return dc, nil
 }
 
