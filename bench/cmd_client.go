@@ -8,14 +8,17 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/ron-transport/ron-transport/bench/internal/cert"
 	"github.com/ron-transport/ron-transport/bench/internal/load"
 	"github.com/ron-transport/ron-transport/bench/internal/proc"
 	"github.com/ron-transport/ron-transport/bench/internal/report"
+	"github.com/ron-transport/ron-transport/framer"
 )
 
 // Defaults of a load, shared by the clients and the bare run.
@@ -24,20 +27,46 @@ const (
 	defaultPayload = 4096
 	defaultRPS     = 15000 // the seed's small-frame target for Ref-A
 	defaultDepth   = 16
+	defaultStreams = 4
 	defaultWarmup  = time.Second
 )
 
 // spareFDs is what a client needs besides its connections: epoll, eventfd, standard streams, files it reads.
 const spareFDs = 64
 
+// clientKind is one kind of client that ronbench can run.
+type clientKind struct {
+	command, transport, scheme, over string
+	tls                              bool // takes --ca, --insecure, --resume
+	streams                          bool // takes --streams, --max-inflight
+	knobs                            bool // takes --early and the knobs of the library's quic package
+	hidden                           bool
+}
+
+func clientKinds() []clientKind {
+	return []clientKind{
+		{command: "tls_echo_client", transport: load.TLS, scheme: "https", over: "TLS 1.3", tls: true},
+		{command: "tcp_echo_client", transport: load.TCP, scheme: "tcp", over: "plain TCP"},
+		{command: "quic_echo_client", transport: load.QUIC, scheme: "quic", over: "QUIC", tls: true, streams: true, knobs: true},
+		{command: "peer_quicgo_echo_client", transport: load.StockQUIC, scheme: "quic", over: "QUIC with quic-go alone, to compare with", tls: true, streams: true, hidden: true},
+	}
+}
+
+// clientKindOf is the kind whose transport that is.
+func clientKindOf(transport string) clientKind {
+	kinds := clientKinds()
+	return kinds[slices.IndexFunc(kinds, func(k clientKind) bool { return k.transport == transport })]
+}
+
 // clientOptions are the flags of a load client.
 type clientOptions struct {
-	transport string // tls, tcp
+	transport string // as load.NetConfig has it
 	load      load.Config
 	target    string
 	ca        string
 	insecure  bool
 	resume    bool
+	quic      quicKnobs
 	loops     int
 	serverPID int
 	json      string
@@ -46,15 +75,18 @@ type clientOptions struct {
 	addr, host string // of the target
 }
 
-func (a *app) clientCommand(transport string) *cobra.Command {
-	o := &clientOptions{transport: transport}
+func (a *app) clientCommand(kind clientKind) *cobra.Command {
+	o := &clientOptions{transport: kind.transport}
 	cmd := &cobra.Command{
-		Use:   transport + "_echo_client",
-		Short: "load an echo server over " + transport + " and report rates, latencies and errors",
+		Use:   kind.command,
+		Short: "load an echo server over " + kind.over + " and report rates, latencies and errors",
 		Long: "Load an echo server. With --rps the load is an open loop: a timetable spread evenly over the connections, and latency\n" +
 			"counts from the scheduled send time, however late the client or the server is. Without --rps it is a closed loop with\n" +
-			"--depth requests in flight per connection. Every reply is checked against its request.",
-		Args: noArgs,
+			"--depth requests in flight per connection (stream, on QUIC). Every reply is checked against its request. With --one-way\n" +
+			"it is events without replies, as many as the connections take; at the end the server confirms how many arrived, and\n" +
+			"their sum.",
+		Args:   noArgs,
+		Hidden: kind.hidden,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := usage(o.validate(cmd)); err != nil {
 				return err
@@ -62,25 +94,39 @@ func (a *app) clientCommand(transport string) *cobra.Command {
 			return a.runClient(cmd.Context(), o)
 		},
 	}
-	f := cmd.Flags()
-	scheme := map[string]string{"tls": "https", "tcp": "tcp"}[transport]
-	f.StringVar(&o.target, "target", scheme+"://127.0.0.1:8443", "server, as "+scheme+"://host:port")
+	o.register(cmd.Flags())
+	return cmd
+}
+
+func (o *clientOptions) register(f *pflag.FlagSet) {
+	k := clientKindOf(o.transport)
+	f.StringVar(&o.target, "target", k.scheme+"://127.0.0.1:8443", "server, as "+k.scheme+"://host:port")
 	f.IntVar(&o.load.Conns, "conns", defaultConns, "connections")
 	f.IntVar(&o.load.RPS, "rps", 0, "open loop: requests due per second over all connections; 0: closed loop")
 	f.IntVar(&o.load.Payload, "payload", defaultPayload, "payload of each request, bytes")
-	f.IntVar(&o.load.Depth, "depth", 1, "closed loop: requests in flight per connection")
+	f.IntVar(&o.load.Depth, "depth", 1, "closed loop: requests in flight per connection, or per stream")
+	f.BoolVar(&o.load.OneWay, "one-way", false, "events without replies instead of requests")
 	f.DurationVar(&o.load.Window, "duration", 10*time.Second, "measuring window")
 	f.DurationVar(&o.load.Warmup, "warmup", defaultWarmup, "load before the window, not measured")
-	f.IntVar(&o.loops, "loops", 0, "event loops of the client; 0: one per core")
+	if o.transport != load.StockQUIC {
+		f.IntVar(&o.loops, "loops", 0, "event loops of the client; 0: one per core")
+	}
 	f.StringVar(&o.json, "json", "", "write the report to this file")
 	f.IntVar(&o.serverPID, "server-pid", 0, "also measure this local process over the window: CPU, memory, descriptors; 0: none")
 	f.BoolVar(&o.parent, "with-parent", false, "end when standard input closes")
-	if transport == "tls" {
+	if k.tls {
 		f.StringVar(&o.ca, "ca", "", "verify the server against the roots in this PEM file; empty: the system's roots, or nothing for a loopback target")
 		f.BoolVar(&o.insecure, "insecure", false, "do not verify the server's certificate")
 		f.BoolVar(&o.resume, "resume", false, "resume a TLS session on every connection, with a ticket fetched beforehand")
 	}
-	return cmd
+	if k.knobs {
+		o.quic.registerClient(f)
+		f.BoolVar(&o.load.Early, "early", false, "with --resume: begin each stream with a request that is not measured, in 0-RTT packets")
+	}
+	if k.streams {
+		f.IntVar(&o.load.Streams, "streams", defaultStreams, "streams of each connection, which share the load")
+		f.IntVar(&o.load.MaxInflight, "max-inflight", framer.MaxInflight, "requests in flight over all streams of a connection; 0: no limit")
+	}
 }
 
 // validate checks the flags and takes the target apart.
@@ -91,6 +137,15 @@ func (o *clientOptions) validate(cmd *cobra.Command) error {
 	}
 	if o.load.RPS > 0 && cmd.Flags().Changed("depth") {
 		errs = append(errs, errors.New("--depth: has no meaning with --rps (open loop); give one of them"))
+	}
+	if o.load.OneWay && cmd.Flags().Changed("depth") {
+		errs = append(errs, errors.New("--depth: has no meaning with --one-way; give one of them"))
+	}
+	if clientKindOf(o.transport).streams {
+		errs = append(errs, load.CheckRange("streams", o.load.Streams, 1, load.MaxStreams))
+	}
+	if o.load.Early && !o.resume {
+		errs = append(errs, errors.New("--early: 0-RTT needs a session to resume; give --resume as well"))
 	}
 	if o.insecure && o.ca != "" {
 		errs = append(errs, errors.New("--insecure: contradicts --ca; give one of them"))
@@ -104,7 +159,7 @@ func (o *clientOptions) validate(cmd *cobra.Command) error {
 }
 
 func (o *clientOptions) parseTarget() error {
-	scheme := map[string]string{"tls": "https", "tcp": "tcp"}[o.transport]
+	scheme := clientKindOf(o.transport).scheme
 	bad := &load.FlagError{Flag: "target", Value: o.target, Allowed: scheme + "://host:port"}
 	u, err := url.Parse(o.target)
 	if err != nil || u.Scheme != scheme || u.Hostname() == "" || u.Port() == "" || (u.Path != "" && u.Path != "/") || u.User != nil {
@@ -128,11 +183,11 @@ func isLoopback(host string) bool {
 
 // netConfig says how the client connects and how it checks the server.
 func (o *clientOptions) netConfig() (load.NetConfig, error) {
-	n := load.NetConfig{Transport: o.transport, Addr: o.addr, ServerName: o.host, Loops: o.loops}
-	if o.transport != "tls" {
+	n := load.NetConfig{Transport: o.transport, Addr: o.addr, ServerName: o.host, Loops: o.loops, Early: o.load.Early, QUIC: o.quic.config, HighWater: o.load.HighWater()}
+	if !clientKindOf(o.transport).tls {
 		return n, nil
 	}
-	n.TLS = &tls.Config{MinVersion: tls.VersionTLS13}
+	n.TLS = &tls.Config{MinVersion: tls.VersionTLS13, ServerName: o.host}
 	switch {
 	case o.insecure:
 		n.TLS.InsecureSkipVerify, n.Verified = true, "not verified (--insecure)"
@@ -193,7 +248,7 @@ func (a *app) measure(ctx context.Context, o *clientOptions) (*report.Phase, err
 	}
 	n, err := load.NewNet(nc)
 	if err != nil {
-		return nil, err
+		return nil, o.quic.explain(err)
 	}
 	fleet, err := load.NewFleet(o.load, n)
 	if err != nil {
@@ -220,6 +275,9 @@ func (a *app) measure(ctx context.Context, o *clientOptions) (*report.Phase, err
 }
 
 func phaseName(c *load.Config) string {
+	if c.OneWay {
+		return "one way"
+	}
 	if c.RPS > 0 {
 		return "open loop"
 	}

@@ -15,32 +15,61 @@ import (
 	"github.com/ron-transport/ron-transport/bench/internal/report"
 )
 
-// compareWarmup is the load before each window of a comparison: long enough for the handshakes' cost and the first growth
-// of buffers to be over.
+// compareWarmup is the load before each window of a comparison, unless the window is shorter itself: long enough for the
+// handshakes' cost and the first growth of buffers to be over.
 const compareWarmup = 500 * time.Millisecond
 
 // maxRounds bounds a comparison: beyond it only time is spent, the median no longer moves.
 const maxRounds = 100
 
-// workload is one of the fixed loads of a comparison, with the ratio of server CPU per frame that ours may have.
+// workload is one of the fixed loads of a comparison.
 type workload struct {
-	name                  string
-	payload, conns, depth int
-	tlsLimit, tcpLimit    float64
+	name     string
+	load     load.Config  // without its durations
+	cpuLimit float64      // ratio of server CPU per frame that ours may have; 0: not judged
+	rate     *report.Rate // where both ends are compared; its targets
 }
 
-func workloads() []workload {
+// workloads are those of a transport: payload, connections x requests in flight, on QUIC connections x streams.
+func workloads(transport string) []workload {
+	if transport == load.QUIC {
+		return quicWorkloads()
+	}
+	out := []workload{
+		{name: "4k-50x1", load: load.Config{Payload: 4 << 10, Conns: 50, Depth: 1}, cpuLimit: 1.00},
+		{name: "4k-50x16", load: load.Config{Payload: 4 << 10, Conns: 50, Depth: 16}, cpuLimit: 0.70},
+		{name: "1k-200x4", load: load.Config{Payload: 1 << 10, Conns: 200, Depth: 4}, cpuLimit: 0.80},
+		{name: "64k-8x4", load: load.Config{Payload: 64 << 10, Conns: 8, Depth: 4}, cpuLimit: 0.75},
+	}
+	if transport == load.TCP { // against gnet parity is enough
+		for i := range out {
+			out[i].cpuLimit = 1.05
+		}
+	}
+	return out
+}
+
+// quicCPULimit is the server CPU per frame that ours may have on QUIC, as a ratio.
+const quicCPULimit = 0.65
+
+// quicOpenRPS is a rate that both sides hold on two cores with room, so that the latency is the transport's and no queue's.
+const quicOpenRPS = 1500
+
+// quicWorkloads compare both ends at once: our server and client with stock ones.
+func quicWorkloads() []workload {
 	return []workload{
-		{"4k-50x1", 4 << 10, 50, 1, 1.00, 1.05},
-		{"4k-50x16", 4 << 10, 50, 16, 0.70, 1.05},
-		{"1k-200x4", 1 << 10, 200, 4, 0.80, 1.05},
-		{"64k-8x4", 64 << 10, 8, 4, 0.75, 1.05},
+		{name: "64k-8x16", load: load.Config{Payload: 64 << 10, Conns: 8, Streams: 16, Depth: 1}, cpuLimit: quicCPULimit, rate: &report.Rate{RatioTarget: 2.0}},
+		{name: "64k-1x32", load: load.Config{Payload: 64 << 10, Conns: 1, Streams: 32, Depth: 1}, cpuLimit: quicCPULimit, rate: &report.Rate{RatioTarget: 1.3}},
+		{name: "4k-50x4", load: load.Config{Payload: 4 << 10, Conns: 50, Streams: 4, Depth: 1}, cpuLimit: quicCPULimit, rate: &report.Rate{RatioTarget: 2.0}},
+		{name: "16k-open", load: load.Config{Payload: 16 << 10, Conns: 50, Streams: 4, RPS: quicOpenRPS},
+			rate: &report.Rate{P95Target: report.QUICP95MS, P99Target: report.QUICP99MS}},
+		{name: "64k-one-way", load: load.Config{Payload: 64 << 10, Conns: 8, Streams: 1, OneWay: true}, rate: &report.Rate{GbpsTarget: report.QUICGbps}},
 	}
 }
 
-func workloadNames() []string {
+func workloadNames(transport string) []string {
 	var out []string
-	for _, w := range workloads() {
+	for _, w := range workloads(transport) {
 		out = append(out, w.name)
 	}
 	return out
@@ -63,20 +92,22 @@ func (a *app) compareCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "compare",
 		Short: "compare our server with a peer: server CPU per frame, rates, latencies",
-		Long: "Compare our echo server with a peer (tls: net and crypto/tls; tcp: gnet), alternately, with a fresh server process each\n" +
-			"time, the order swapped every round and the same client for both. Judged is the ratio of the medians of the server's\n" +
-			"CPU time per frame.",
+		Long: "Compare our echo server with a peer (tls: net and crypto/tls; tcp: gnet), alternately, with fresh processes each time and\n" +
+			"the order swapped every round. Judged is the ratio of the medians of the server's CPU time per frame. On tls and tcp\n" +
+			"the client is the same for both. On quic both ends are compared, our server and client with stock quic-go's, and the\n" +
+			"rates are judged as well; two workloads are about latency at a fixed rate and about events without replies.",
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := usage(o.validate()); err != nil {
+			if err := usage(o.validate(cmd.Flags().Changed("workloads"))); err != nil {
 				return err
 			}
 			return a.compare(cmd.Context(), o)
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.transport, "transport", "tls", "tls or tcp")
-	f.StringSliceVar(&o.names, "workloads", workloadNames(), "which of "+strings.Join(workloadNames(), ", ")+" (payload, connections x in flight)")
+	f.StringVar(&o.transport, "transport", load.TLS, "tls, tcp or quic")
+	f.StringSliceVar(&o.names, "workloads", nil, "which of "+strings.Join(workloadNames(load.TLS), ", ")+" (payload, connections x in flight); quic: "+
+		strings.Join(workloadNames(load.QUIC), ", ")+" (connections x streams); default: all of the transport")
 	f.IntVar(&o.rounds, "rounds", 5, "pairs of measurements per workload")
 	f.DurationVar(&o.duration, "duration", 5*time.Second, "measuring window of each measurement")
 	f.StringVar(&o.json, "json", "", "write the report to this file")
@@ -84,41 +115,40 @@ func (a *app) compareCommand() *cobra.Command {
 	return cmd
 }
 
-func (o *compareOptions) validate() error {
+func (o *compareOptions) validate(chosen bool) error {
 	var errs []error
-	if o.transport != "tls" && o.transport != "tcp" {
-		errs = append(errs, &load.FlagError{Flag: "transport", Value: o.transport, Allowed: "tls, tcp"})
+	if !slices.Contains([]string{load.TLS, load.TCP, load.QUIC}, o.transport) {
+		errs = append(errs, &load.FlagError{Flag: "transport", Value: o.transport, Allowed: "tls, tcp, quic"})
+	}
+	names := workloadNames(o.transport)
+	if !chosen {
+		o.names = names
 	}
 	errs = append(errs, load.CheckRange("rounds", o.rounds, 1, maxRounds), load.CheckDuration("duration", o.duration, load.MinWindow, load.MaxWindow))
 	o.chosen = nil
-	for _, w := range workloads() {
+	for _, w := range workloads(o.transport) {
 		if slices.Contains(o.names, w.name) {
 			o.chosen = append(o.chosen, w)
 		}
 	}
 	for _, n := range o.names {
-		if !slices.Contains(workloadNames(), n) {
-			errs = append(errs, &load.FlagError{Flag: "workloads", Value: n, Allowed: strings.Join(workloadNames(), ", ")})
+		if !slices.Contains(names, n) {
+			errs = append(errs, &load.FlagError{Flag: "workloads", Value: n, Allowed: strings.Join(names, ", ")})
 		}
 	}
 	if len(o.names) == 0 {
-		errs = append(errs, &load.FlagError{Flag: "workloads", Value: "none", Allowed: strings.Join(workloadNames(), ", ")})
+		errs = append(errs, &load.FlagError{Flag: "workloads", Value: "none", Allowed: strings.Join(names, ", ")})
 	}
 	return errors.Join(errs...)
 }
 
-// limit is the ratio that a workload may have on a transport.
-func (w *workload) limit(transport string) float64 {
-	if transport == "tls" {
-		return w.tlsLimit
-	}
-	return w.tcpLimit
-}
-
 // sides are the server commands of both sides.
 func (o *compareOptions) sides() (ours, peer, peerName string) {
-	if o.transport == "tls" {
+	switch o.transport {
+	case load.TLS:
 		return "tls_echo_server", "peer_nettls_echo_server", "net + crypto/tls"
+	case load.QUIC:
+		return "quic_echo_server", "peer_quicgo_echo_server", "quic-go"
 	}
 	return "tcp_echo_server", "peer_gnet_echo_server", "gnet"
 }
@@ -138,7 +168,7 @@ func (a *app) compare(ctx context.Context, o *compareOptions) (err error) {
 	for _, w := range o.chosen {
 		p, werr := c.workload(ctx, w)
 		if len(p.Rounds) > 0 {
-			p.Summarise(w.limit(o.transport))
+			p.Summarise(w.cpuLimit)
 			r.Compare = append(r.Compare, *p)
 		}
 		if werr != nil && ctx.Err() == nil {
@@ -171,7 +201,7 @@ type comparison struct {
 
 func (c *comparison) workload(ctx context.Context, w workload) (*report.Pairing, error) {
 	ours, peer, name := c.o.sides()
-	p := &report.Pairing{Workload: w.name, Payload: w.payload, Conns: w.conns, Depth: w.depth, PeerName: name}
+	p := &report.Pairing{Workload: w.name, Payload: w.load.Payload, Conns: w.load.Conns, Streams: w.load.Streams, Depth: w.load.Depth, PeerName: name, Rate: w.rate}
 	for i := range c.o.rounds {
 		round := report.Round{OursFirst: i%2 == 0}
 		order := []struct {
@@ -204,7 +234,8 @@ func (c *comparison) one(ctx context.Context, command string, w workload) (*repo
 	if err != nil {
 		return nil, err
 	}
-	l := load.Config{Conns: w.conns, Payload: w.payload, Depth: w.depth, Warmup: compareWarmup, Window: c.o.duration}
+	l := w.load
+	l.Warmup, l.Window = min(compareWarmup, c.o.duration), c.o.duration
 	p, err := c.a.runPhase(ctx, srv, c.files, l, nil)
 	if err = errors.Join(err, srv.stop(new(report.Server))); err != nil {
 		return nil, err

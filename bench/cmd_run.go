@@ -23,6 +23,7 @@ type runOptions struct {
 	duration, warmup           time.Duration
 	json                       string
 	openLoop, closedLoop       bool // which phases run
+	quic                       bool
 }
 
 // runCommand is ronbench itself: a run over TLS on this machine that starts everything it needs.
@@ -31,10 +32,11 @@ func (a *app) runCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "ronbench",
 		Short: "measure ron-transport on this machine against the seed's targets",
-		Long: "Measure echo over TLS 1.3 on this machine: ronbench makes a throw-away certificate, starts a server and a client as\n" +
-			"processes of their own, and judges the figures by the seed's targets. An open loop at the target rate shows latency and\n" +
-			"cost, a closed loop the maximum. Given only one of --rps and --depth, it runs only that phase. Exit status 1: a target\n" +
-			"was missed; 2: the command line was refused.",
+		Long: "Measure echo over TLS 1.3, then QUIC, on this machine: ronbench makes a throw-away certificate, starts a server and a\n" +
+			"client as processes of their own, and judges the figures by the seed's targets. An open loop at the target rate shows\n" +
+			"latency and cost, a closed loop the maximum. On QUIC the loads are those of the seed's rows: 16 KiB frames at a fixed\n" +
+			"rate, and 64 KiB frames one way. Given only one of --rps and --depth, it runs only the open or only the other phases.\n" +
+			"Exit status 1: a target was missed; 2: the command line was refused.",
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			rps, depth := cmd.Flags().Changed("rps"), cmd.Flags().Changed("depth")
@@ -52,8 +54,29 @@ func (a *app) runCommand() *cobra.Command {
 	f.IntVar(&o.depth, "depth", defaultDepth, "closed loop: requests in flight per connection")
 	f.DurationVar(&o.duration, "duration", 6*time.Second, "measuring window of each phase")
 	f.DurationVar(&o.warmup, "warmup", defaultWarmup, "load before each window, not measured")
+	f.BoolVar(&o.quic, "quic", true, "the phases over QUIC as well")
 	f.StringVar(&o.json, "json", "", "write the report to this file")
 	return cmd
+}
+
+// quicWindow bounds the window of each phase over QUIC in the bare run: enough for its rows.
+const quicWindow = 3 * time.Second
+
+// quicLoads are the phases over QUIC.
+func (o *runOptions) quicLoads() []load.Config {
+	var out []load.Config
+	if !o.quic {
+		return nil
+	}
+	for _, w := range quicWorkloads() {
+		if w.rate.RatioTarget > 0 || (w.load.OneWay && !o.closedLoop) || (!w.load.OneWay && !o.openLoop) {
+			continue // about a comparison, or not asked for
+		}
+		w.load.Conns = min(w.load.Conns, o.conns)
+		w.load.Warmup, w.load.Window = o.warmup, min(o.duration, quicWindow)
+		out = append(out, w.load)
+	}
+	return out
 }
 
 // loads are the phases of the run.
@@ -96,14 +119,34 @@ func (a *app) runAll(ctx context.Context, o *runOptions) (err error) {
 	if err != nil {
 		return err
 	}
-	srv, err := a.startServer("tls_echo_server", files)
+	r.Server = new(report.Server)
+	if err := a.runOn(ctx, "tls_echo_server", files, o.loads(), r, r.Server); err != nil {
+		return err
+	}
+	if loads := o.quicLoads(); len(loads) > 0 && !r.Interrupted {
+		r.QUICServer = new(report.Server)
+		if err := a.runOn(ctx, "quic_echo_server", files, loads, r, r.QUICServer); err != nil {
+			return err
+		}
+	}
+	t := a.targets(r)
+	r.SLOTargets, r.SLO = t.Ref, report.Judge(r.Phases, t)
+	return a.finish(r, o.json)
+}
+
+// runOn starts a server, drives the loads against it, one after the other, and ends it.
+func (a *app) runOn(ctx context.Context, command string, files *cert.Files, loads []load.Config, r *report.Report, into *report.Server) error {
+	srv, err := a.startServer(command, files)
 	if err != nil {
 		return err
 	}
-	for _, c := range o.loads() {
-		p, perr := a.runPhase(ctx, srv, files, c, a.stderr)
-		if perr != nil {
-			return errors.Join(perr, srv.stop(nil))
+	for _, c := range loads {
+		p, err := a.runPhase(ctx, srv, files, c, a.stderr)
+		if err != nil {
+			return errors.Join(err, srv.stop(nil))
+		}
+		if srv.transport == load.QUIC {
+			p.Name = "QUIC " + p.Name
 		}
 		r.Phases = append(r.Phases, *p)
 		if ctx.Err() != nil {
@@ -111,29 +154,30 @@ func (a *app) runAll(ctx context.Context, o *runOptions) (err error) {
 			break
 		}
 	}
-	r.Server = new(report.Server)
-	if err := srv.stop(r.Server); err != nil {
-		return err
-	}
-	t := a.targets(r)
-	r.SLOTargets, r.SLO = t.Ref, report.Judge(r.Phases, t)
-	return a.finish(r, o.json)
+	return srv.stop(into)
 }
 
 // runPhase drives one load from a client process against srv. progress gets the client's live line; nil hides it.
 func (a *app) runPhase(ctx context.Context, srv *serverProcess, files *cert.Files, c load.Config, progress io.Writer) (*report.Phase, error) {
 	out := filepath.Join(files.Dir, "client.json")
+	kind := clientKindOf(srv.transport)
 	args := []string{
-		srv.transport + "_echo_client", "--target", srv.target(), "--with-parent", "--json", out,
+		kind.command, "--target", srv.target(), "--with-parent", "--json", out,
 		"--server-pid", strconv.Itoa(srv.PID()), "--conns", strconv.Itoa(c.Conns), "--payload", strconv.Itoa(c.Payload),
 		"--duration", c.Window.String(), "--warmup", c.Warmup.String(),
 	}
-	if srv.transport == "tls" {
+	if kind.tls {
 		args = append(args, "--ca", files.Cert, "--resume")
 	}
-	if c.RPS > 0 {
+	if kind.streams {
+		args = append(args, "--streams", strconv.Itoa(max(1, c.Streams)), "--max-inflight", strconv.Itoa(c.MaxInflight))
+	}
+	switch {
+	case c.RPS > 0:
 		args = append(args, "--rps", strconv.Itoa(c.RPS))
-	} else {
+	case c.OneWay:
+		args = append(args, "--one-way")
+	default:
 		args = append(args, "--depth", strconv.Itoa(c.Depth))
 	}
 	failed := a.runChild(ctx, progress, args, c.Warmup+c.Window)

@@ -37,17 +37,22 @@ type echoServer interface {
 // serverKind is one kind of server that ronbench can run.
 type serverKind struct {
 	command, kind, short string
+	client               string // transport of the client that goes with it
+	hidden               bool
 	tls                  bool // takes --cert, --key, --ca-out
 	knobs                bool // takes the knobs of the library
+	quic                 bool // and those of its quic package instead of those of TCP
 	open                 func(o *serverOptions, c *tls.Certificate) (echoServer, error)
 }
 
 func serverKinds() []serverKind {
 	return []serverKind{
-		{"tls_echo_server", "tls", "echo OAP/1 frames over TLS 1.3", true, true, openOurs},
-		{"tcp_echo_server", "tcp", "echo OAP/1 frames over plain TCP", false, true, openOurs},
-		{"peer_nettls_echo_server", "peer-nettls", "the same echo on net and crypto/tls, to compare with", true, false, openNetTLS},
-		{"peer_gnet_echo_server", "peer-gnet", "the same echo on gnet over plain TCP, to compare with", false, false, openGnet},
+		{"tls_echo_server", "tls", "echo OAP/1 frames over TLS 1.3", load.TLS, false, true, true, false, openOurs},
+		{"tcp_echo_server", "tcp", "echo OAP/1 frames over plain TCP", load.TCP, false, false, true, false, openOurs},
+		{"quic_echo_server", "quic", "echo OAP/1 frames over QUIC", load.QUIC, false, true, true, true, openQUIC},
+		{"peer_nettls_echo_server", "peer-nettls", "the same echo on net and crypto/tls, to compare with", load.TLS, false, true, false, false, openNetTLS},
+		{"peer_gnet_echo_server", "peer-gnet", "the same echo on gnet over plain TCP, to compare with", load.TCP, false, false, false, false, openGnet},
+		{"peer_quicgo_echo_server", "peer-quicgo", "the same echo on quic-go alone, to compare with", load.StockQUIC, true, true, false, false, openQUICGo},
 	}
 }
 
@@ -71,6 +76,7 @@ type serverOptions struct {
 	parent   bool
 	handover string
 	knobs    knobs
+	quic     quicKnobs
 	stderr   io.Writer // what the Store tells goes there
 }
 
@@ -82,7 +88,8 @@ func (a *app) serverCommand(kind serverKind) *cobra.Command {
 		Long: "Echo OAP/1 frames: every request is answered with its own payload. Prints one line \"listening addr=… transport=… pid=…\"\n" +
 			"on standard output, then serves until SIGINT, SIGTERM or the end of --duration, and reports. SIGUSR2 gives free memory\n" +
 			"back to the system and prints \"memory-returned rss_bytes=…\"." + kind.more(),
-		Args: noArgs,
+		Args:   noArgs,
+		Hidden: kind.hidden,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := usage(o.validate()); err != nil {
 				return err
@@ -100,7 +107,11 @@ func (a *app) serverCommand(kind serverKind) *cobra.Command {
 		f.StringVar(&o.key, "key", "", "PEM file of the private key of --cert")
 		f.StringVar(&o.caOut, "ca-out", "", "write the throw-away certificate (PEM) to this file, for the --ca of clients")
 	}
-	if kind.knobs {
+	if kind.quic {
+		o.knobs.registerLoops(f)
+		o.knobs.registerTLS(f)
+		o.quic.registerServer(f)
+	} else if kind.knobs {
 		f.StringVar(&o.handover, "handover", "", "take the listening socket over from the server that waits at this path, if there is one; then wait there for a successor, and end when it has taken over; empty: neither")
 		o.knobs.register(f, kind.tls)
 	}
@@ -121,6 +132,9 @@ func (o *serverOptions) validate() error {
 	}
 	if o.kind.knobs {
 		errs = append(errs, o.knobs.validate())
+	}
+	if o.kind.quic {
+		errs = append(errs, o.quic.validateServer())
 	}
 	if o.kind.knobs && o.kind.tls {
 		errs = append(errs, o.validateCerts())

@@ -15,8 +15,10 @@ const takeOverWait = 10 * time.Second
 
 // listen opens the listener, or takes it over from the server that waits at --handover; then it waits for a successor.
 func (s *ourServer) listen(o *serverOptions, lc reactor.ListenConfig) (err error) {
+	var lis *reactor.Listener
 	if o.handover == "" {
-		s.listener, err = s.reactor.Listen("tcp", o.listen, lc)
+		lis, err = s.reactor.Listen("tcp", o.listen, lc)
+		s.listener = lis
 		return err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), takeOverWait)
@@ -24,15 +26,15 @@ func (s *ourServer) listen(o *serverOptions, lc reactor.ListenConfig) (err error
 	h, err := reactor.TakeOver(ctx, o.handover)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED): // nobody waits there
-		s.listener, err = s.reactor.Listen("tcp", o.listen, lc)
+		lis, err = s.reactor.Listen("tcp", o.listen, lc)
 	case err == nil:
-		if s.listener, err = s.reactor.ListenFile(h.Files[0], lc); err == nil {
+		if lis, err = s.reactor.ListenFile(h.Files[0], lc); err == nil {
 			err = h.Ready(ctx)
 		}
 		err = errors.Join(err, h.Close())
 	}
 	if err == nil {
-		s.handover = serveHandover(o.handover, s.listener)
+		s.listener, s.handover = lis, serveHandover(o.handover, lis)
 	}
 	return err
 }

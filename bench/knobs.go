@@ -48,16 +48,33 @@ func knobFields() map[string]string {
 // in force.
 func (k *knobs) register(f *pflag.FlagSet, tls bool) {
 	c, cores := &k.reactor, runtime.GOMAXPROCS(0)
-	f.IntVar(&c.Loops, "loops", cores, "event loops")
+	k.registerLoops(f)
+	f.IntVar(&c.HandshakeWorkers, "accept-semaphore", 2*cores, "TLS handshake steps that may compute at once")
+	f.IntVar(&c.SendBuffer, "sndbuf", reactor.DefaultSocketBuffer, "SO_SNDBUF, bytes; -1: the kernel's autotuning")
+	f.IntVar(&c.RecvBuffer, "rcvbuf", reactor.DefaultSocketBuffer, "SO_RCVBUF, bytes; -1: the kernel's autotuning")
+	f.BoolVar(&k.noDelay, "nodelay", true, "TCP_NODELAY")
+	f.DurationVar(&c.HandshakeTimeout, "handshake-timeout", reactor.DefaultHandshakeTimeout, "bound on the handshake; negative: none")
+	if tls {
+		k.registerTLS(f)
+	}
+}
+
+func (k *knobs) registerTLS(f *pflag.FlagSet) {
+	f.BoolVar(&k.tickets, "session-tickets", true, "offer session resumption; ticket keys change daily")
+	f.StringVar(&k.ocsp, "ocsp-staple", "", "staple the OCSP response (DER) in this file, and ask no responder; empty: see --ocsp")
+	k.registerCerts(f)
+}
+
+// registerLoops declares what does not depend on the kind of socket.
+func (k *knobs) registerLoops(f *pflag.FlagSet) {
+	c := &k.reactor
+	k.noDelay = true // where there is no such flag
+	f.IntVar(&c.Loops, "loops", runtime.GOMAXPROCS(0), "event loops")
 	f.IntVar(&c.ReadBuffer, "read-buffer", reactor.DefaultReadBuffer, "most bytes of one read")
 	f.IntVar(&c.WriteCoalesce, "write-coalesce", reactor.DefaultWriteCoalesce, "bytes of output one system call carries, when there are as many")
 	f.IntVar(&c.HighWater, "high-water", reactor.DefaultHighWater, "queued output, bytes, above which a connection is not read")
 	f.IntVar(&c.LowWater, "low-water", reactor.DefaultLowWater, "queued output, bytes, at which it is read again")
 	f.IntVar(&c.HardCap, "hard-cap", reactor.DefaultHardCap, "queued output, bytes, that closes a connection as slow_peer")
-	f.IntVar(&c.HandshakeWorkers, "accept-semaphore", 2*cores, "TLS handshake steps that may compute at once")
-	f.IntVar(&c.SendBuffer, "sndbuf", reactor.DefaultSocketBuffer, "SO_SNDBUF, bytes; -1: the kernel's autotuning")
-	f.IntVar(&c.RecvBuffer, "rcvbuf", reactor.DefaultSocketBuffer, "SO_RCVBUF, bytes; -1: the kernel's autotuning")
-	f.BoolVar(&k.noDelay, "nodelay", true, "TCP_NODELAY")
 	f.Int64Var(&c.PoolBytes, "pool-bytes", 0, "byte cap on idle buffers per loop; 0: the pool's default")
 	registerLimits(f, c)
 	for _, d := range []struct {
@@ -66,7 +83,6 @@ func (k *knobs) register(f *pflag.FlagSet, tls bool) {
 		value time.Duration
 		what  string
 	}{
-		{&c.HandshakeTimeout, "handshake-timeout", reactor.DefaultHandshakeTimeout, "bound on the handshake"},
 		{&c.FrameTimeout, "frame-timeout", reactor.DefaultFrameTimeout, "bound on one frame, first byte to last"},
 		{&c.IdleTimeout, "idle-timeout", reactor.DefaultIdleTimeout, "longest time without any byte"},
 		{&c.WriteTimeout, "write-timeout", reactor.DefaultWriteTimeout, "longest time without progress while output waits"},
@@ -78,11 +94,6 @@ func (k *knobs) register(f *pflag.FlagSet, tls bool) {
 	}
 	f.IntVar(&k.inflight, "inflight", framer.MaxInflight, "frames in flight per connection before it is not read")
 	f.IntVar(&k.maxFrame, "max-frame", framer.MaxFrame, "largest frame accepted, bytes")
-	if tls {
-		f.BoolVar(&k.tickets, "session-tickets", true, "offer session resumption; ticket keys change daily")
-		f.StringVar(&k.ocsp, "ocsp-staple", "", "staple the OCSP response (DER) in this file, and ask no responder; empty: see --ocsp")
-		k.registerCerts(f)
-	}
 }
 
 // registerLimits declares the flags of what is limited per server, per peer and per connection.

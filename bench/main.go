@@ -96,7 +96,10 @@ func (a *app) root() *cobra.Command {
 	for _, kind := range serverKinds() {
 		root.AddCommand(a.serverCommand(kind))
 	}
-	root.AddCommand(a.clientCommand("tls"), a.clientCommand("tcp"), a.compareCommand(), a.idleCommand(), a.stormCommand(), a.lorisCommand(), a.restartCommand())
+	for _, kind := range clientKinds() {
+		root.AddCommand(a.clientCommand(kind))
+	}
+	root.AddCommand(a.compareCommand(), a.idleCommand(), a.stormCommand(), a.lorisCommand(), a.restartCommand())
 	root.AddCommand(a.hostileCommands()...)
 	return root
 }

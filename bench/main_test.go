@@ -59,7 +59,7 @@ type refusal struct {
 }
 
 func refusals() []refusal {
-	return append(attackRefusals(), []refusal{
+	return append(append(attackRefusals(), quicRefusals()...), []refusal{
 		{"nonsense", []string{"nonsense"}},
 		{"--no-such-flag", []string{"no-such-flag"}},
 		{"--payload x", []string{"--payload", "\"x\""}},
@@ -114,7 +114,8 @@ func refusals() []refusal {
 		{"tls_echo_client --loops 300", []string{"--loops", "300"}},
 		{"tls_echo_client --server-pid -1", []string{"--server-pid", "-1"}},
 		{"tls_echo_client --server-pid 4194304", []string{"--server-pid", "4194304"}},
-		{"compare --transport quic", []string{"--transport", "quic", "tls, tcp"}},
+		{"compare --transport tor", []string{"--transport", "tor", "tls, tcp, quic"}},
+		{"compare --transport quic --workloads 4k-50x1", []string{"--workloads", "4k-50x1", "64k-8x16"}},
 		{"compare --workloads 4k-50x1,huge", []string{"--workloads", "huge", "64k-8x4"}},
 		{"compare --workloads=", []string{"--workloads"}},
 		{"compare --rounds 0", []string{"--rounds", "0", "1 to 100"}},
@@ -123,6 +124,38 @@ func refusals() []refusal {
 		{"idle --conns 1000000000", []string{"--conns", "1000000000"}},
 		{"idle --settle -1s", []string{"--settle", "-1s"}},
 	}...)
+}
+
+// quicRefusals are those of the commands over QUIC.
+func quicRefusals() []refusal {
+	return []refusal{
+		{"quic_echo_client --target https://127.0.0.1:1", []string{"--target", "quic://host:port"}},
+		{"quic_echo_client --streams 0", []string{"--streams", "0", "1 to 65536"}},
+		{"quic_echo_client --conns 200000 --streams 10", []string{"--streams", "200000", "1000000"}},
+		{"quic_echo_client --max-inflight -1", []string{"--max-inflight", "-1"}},
+		{"quic_echo_client --early", []string{"--early", "--resume"}},
+		{"quic_echo_client --one-way --rps 5", []string{"--one-way", "--rps"}},
+		{"quic_echo_client --one-way --depth 5", []string{"--depth", "--one-way"}},
+		{"quic_echo_client --sndbuf 1", []string{"--sndbuf", "1", "allowed"}},
+		{"quic_echo_client --stream-window 1", []string{"--stream-window", "1", "16384"}},
+		{"quic_echo_client --max-streams 5", []string{"max-streams"}},
+		{"tcp_echo_client --streams 5", []string{"streams"}},
+		{"peer_quicgo_echo_client --loops 2", []string{"loops"}},
+		{"peer_quicgo_echo_server --max-streams 2", []string{"max-streams"}},
+		{"quic_echo_server --listen nowhere", []string{"--listen", "nowhere", "host:port"}},
+		{"quic_echo_server --nodelay=false", []string{"nodelay"}},
+		{"quic_echo_server --max-streams 0", []string{"--max-streams", "0"}},
+		{"quic_echo_server --listen 127.0.0.1:0 --max-streams 70000", []string{"--max-streams", "70000", "65536"}},
+		{"quic_echo_server --listen 127.0.0.1:0 --conn-window 1", []string{"--conn-window", "1"}},
+		{"quic_echo_server --listen 127.0.0.1:0 --packet-size 100", []string{"--packet-size", "100", "1200"}},
+		{"quic_echo_server --listen 127.0.0.1:0 --retry-above 5000", []string{"--retry-above", "5000", "1024"}},
+		{"quic_echo_server --listen 127.0.0.1:0 --rcvbuf 5", []string{"--rcvbuf", "5"}},
+		{"quic_echo_server --early-apps 70000", []string{"--early-apps", "70000", "65535"}},
+		{"quic_echo_server --early-apps 7,0", []string{"--early-apps", "1 to"}},
+		{"quic_echo_server --reset-key /nonexistent", []string{"--reset-key", "/nonexistent"}},
+		{"quic_echo_server --token-key /dev/null", []string{"--token-key", "64 hexadecimal"}},
+		{"quic_echo_server --listen 127.0.0.1:0 --loops 1000", []string{"--loops", "1000", "256"}},
+	}
 }
 
 // attackRefusals are those of storm, loris, restart and their processes.
@@ -168,6 +201,8 @@ func TestSeedCommandLines(t *testing.T) {
 	for _, line := range []string{
 		"tls_echo_server --listen 0.0.0.0:8443",
 		"tls_echo_client --target https://127.0.0.1:8443 --conns 200 --rps 15000 --payload 4096",
+		"quic_echo_server --listen 0.0.0.0:8443",
+		"quic_echo_client --target quic://127.0.0.1:8443 --conns 200 --streams 512 --payload 65536",
 		"--payload 16384 --rps 1000",
 	} {
 		a := &app{stderr: os.Stderr}

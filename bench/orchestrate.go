@@ -28,7 +28,7 @@ const (
 // serverProcess is an echo server started by this process.
 type serverProcess struct {
 	*child.Process
-	transport string // tls, tcp
+	transport string // of the client that goes with it
 	addr      string
 	json      string
 }
@@ -40,11 +40,14 @@ func (a *app) startServer(command string, files *cert.Files, more ...string) (*s
 	if err != nil {
 		return nil, err
 	}
-	s := &serverProcess{transport: "tcp", json: filepath.Join(files.Dir, fmt.Sprintf("server-%d.json", time.Now().UnixNano()))}
+	s := &serverProcess{json: filepath.Join(files.Dir, fmt.Sprintf("server-%d.json", time.Now().UnixNano()))}
 	args := []string{command, "--listen", "127.0.0.1:0", "--with-parent", "--json", s.json}
 	for _, k := range serverKinds() {
-		if k.command == command && k.tls {
-			s.transport = "tls"
+		if k.command != command {
+			continue
+		}
+		s.transport = k.client
+		if k.tls {
 			args = append(args, "--cert", files.Cert, "--key", files.Key)
 		}
 	}
@@ -73,12 +76,7 @@ func field(line, key string) (string, error) {
 }
 
 // target is the address in the form the client's --target takes.
-func (s *serverProcess) target() string {
-	if s.transport == "tls" {
-		return "https://" + s.addr
-	}
-	return "tcp://" + s.addr
-}
+func (s *serverProcess) target() string { return clientKindOf(s.transport).scheme + "://" + s.addr }
 
 // stop ends the server in good order and reads its report into r, if that is wanted.
 func (s *serverProcess) stop(r *report.Server) error {

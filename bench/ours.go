@@ -11,7 +11,9 @@ import (
 	"time"
 
 	"github.com/ron-transport/ron-transport/bench/internal/report"
+	"github.com/ron-transport/ron-transport/bench/internal/wire"
 	"github.com/ron-transport/ron-transport/framer"
+	"github.com/ron-transport/ron-transport/quic"
 	"github.com/ron-transport/ron-transport/reactor"
 )
 
@@ -21,7 +23,8 @@ const statusOK = 200
 // ourServer is the library's echo server. It is the framer's handler at the same time.
 type ourServer struct {
 	reactor  *reactor.Reactor
-	listener *reactor.Listener
+	listener boundSocket
+	quic     *quic.Listener // nil on TCP
 	endpoint *framer.Endpoint
 	handover *handover  // nil: no successor is waited for
 	certs    *certStore // nil without --cert
@@ -30,6 +33,12 @@ type ourServer struct {
 
 	mu      sync.Mutex        // guards refused
 	refused map[string]uint64 // connections that were never open, by reason
+}
+
+// boundSocket is a listener of the reactor or of package quic.
+type boundSocket interface {
+	Addr() net.Addr
+	Granted() (send, recv int)
 }
 
 // openOurs starts the library's server with the knobs of o; c is nil on plain TCP, and with --cert.
@@ -77,16 +86,41 @@ func (s *ourServer) start(o *serverOptions, transport string, filter func() reac
 // OnOpen is called by the framer for every connection that is ready.
 func (s *ourServer) OnOpen(c *framer.Session) {
 	s.accepted.Add(1)
-	c.SetUserData(new(uint64))
+	c.SetUserData(new(counted))
+}
+
+// counted is what the server keeps for a connection.
+type counted struct {
+	frames uint64
+	tally  *wire.Tally // of a one-way load; nil until its first event
 }
 
 // OnFrame answers a request with its own payload. Frames are counted per connection and added up when it ends: a counter
 // shared by all loops would cost the measured path.
 func (s *ourServer) OnFrame(c *framer.Session, f *framer.Frame) {
-	*c.UserData().(*uint64)++
+	n := c.UserData().(*counted)
+	n.frames++
+	if f.Flags&framer.FlagEvent != 0 || f.AppProtoID == wire.TallyProto {
+		n.oneWay(c, f)
+		return
+	}
 	if err := c.Reply(f, statusOK, f.Payload); err != nil {
 		refuseLarge(c, f, err)
 	}
+}
+
+// oneWay counts an event, and answers the question for the tally.
+func (n *counted) oneWay(c *framer.Session, f *framer.Frame) {
+	if n.tally == nil {
+		n.tally = new(wire.Tally)
+	}
+	if f.Flags&framer.FlagEvent != 0 {
+		n.tally.Add(f.Payload)
+		return
+	}
+	var b [wire.TallyLen]byte
+	n.tally.Put(b[:])
+	_ = c.Reply(f, statusOK, b[:]) // fails when the connection is closing: OnClose has the cause
 }
 
 // refuseLarge is apart so that the path of every frame allocates nothing.
@@ -99,8 +133,8 @@ func refuseLarge(c *framer.Session, f *framer.Frame, err error) {
 
 // OnClose is called by the framer once per connection.
 func (s *ourServer) OnClose(c *framer.Session, err error) {
-	if n, ok := c.UserData().(*uint64); ok {
-		s.frames.Add(*n)
+	if n, ok := c.UserData().(*counted); ok {
+		s.frames.Add(n.frames)
 	}
 	if err != nil && !errors.Is(err, reactor.ErrShuttingDown) {
 		s.failed.Add(1) // its reason is in the endpoint's counts
@@ -128,6 +162,9 @@ func (s *ourServer) Count(r *report.Server) {
 	r.SndBuf, r.RcvBuf = s.listener.Granted()
 	st := s.reactor.Stats()
 	r.Reactor = &st
+	if s.quic != nil {
+		s.countQUIC(r)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r.Rejected = maps.Clone(s.refused)

@@ -6,6 +6,7 @@ import (
 	"github.com/ron-transport/ron-transport/bench/internal/report"
 	"github.com/ron-transport/ron-transport/bench/peers/gnetplain"
 	"github.com/ron-transport/ron-transport/bench/peers/nettls"
+	"github.com/ron-transport/ron-transport/bench/peers/quicgo"
 )
 
 // netTLSServer is the standard library's side of a comparison.
@@ -24,6 +25,24 @@ func (p netTLSServer) Close() error { return p.s.Close() }
 func (p netTLSServer) Count(r *report.Server) {
 	st := &p.s.Stats
 	r.Accepted, r.Frames, r.Failed = st.Accepted.Load(), st.Frames.Load(), st.Failed.Load()
+}
+
+// quicgoServer is stock quic-go's side of a comparison.
+type quicgoServer struct{ s *quicgo.Server }
+
+func openQUICGo(o *serverOptions, c *tls.Certificate) (echoServer, error) {
+	s, err := quicgo.Listen(o.listen, &tls.Config{Certificates: []tls.Certificate{*c}}, quicgo.DefaultMaxStreams)
+	if err != nil {
+		return nil, err
+	}
+	return quicgoServer{s}, nil
+}
+
+func (p quicgoServer) Addr() string { return p.s.Addr().String() }
+func (p quicgoServer) Close() error { return p.s.Close() }
+func (p quicgoServer) Count(r *report.Server) {
+	st := &p.s.Stats
+	r.Accepted, r.Streams, r.Frames, r.Failed = st.Accepted.Load(), st.Streams.Load(), st.Frames.Load(), st.Failed.Load()
 }
 
 // gnetServer is gnet's side of a comparison.

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/ron-transport/ron-transport/bench/internal/sched"
+	"github.com/ron-transport/ron-transport/framer"
+	"github.com/ron-transport/ron-transport/reactor"
 )
 
 // Config is one load. New validates it; messages name the command-line flag.
@@ -16,6 +18,7 @@ type Config struct {
 	RPS         int           // open loop: requests due per second over all connections; 0: closed loop
 	Depth       int           // closed loop: requests in flight per connection, or per stream where there are streams
 	MaxInflight int           // requests in flight over all streams of a connection; 0: no limit
+	Early       bool          // QUIC: each stream begins with a request outside the measurement, in 0-RTT packets where possible
 	OneWay      bool          // events without replies, as many as the connections take; at the end their arrival is confirmed
 	Warmup      time.Duration // load that is not measured
 	Window      time.Duration // the measuring window
@@ -26,6 +29,21 @@ func (c *Config) open() bool { return c.RPS > 0 }
 
 // lines is how many connections, or streams where there are streams, carry the load: each is a conn of the fleet.
 func (c *Config) lines() int { return c.Conns * max(c.Streams, 1) }
+
+// HighWater is the mark of a connection's output, in bytes, that lets the load's own requests never stop the reading of replies; 0
+// is the library's default. A connection is not read while its output is above the mark. When both ends have as much to say to
+// each other as the windows hold, and neither reads, they wait for each other: the server bounds its side, so the client must
+// read. Its output is bounded by the number of requests in flight. A one-way load has no replies.
+func (c *Config) HighWater() int {
+	if c.OneWay {
+		return 0
+	}
+	n := c.Depth
+	if c.open() {
+		n = openBacklog
+	}
+	return min(max(n*(c.Payload+framer.HeaderLen), reactor.DefaultHighWater), maxHighWater)
+}
 
 // FlagError is a refused value of a command-line flag.
 type FlagError struct {

@@ -1,11 +1,13 @@
 package load
 
 import (
+	"errors"
 	"sync/atomic"
 	"time"
 
 	"github.com/ron-transport/ron-transport/bench/internal/wire"
 	"github.com/ron-transport/ron-transport/framer"
+	"github.com/ron-transport/ron-transport/quic"
 	"github.com/ron-transport/ron-transport/tls"
 )
 
@@ -14,6 +16,7 @@ type connState uint8
 
 const (
 	connDialing  connState = iota // not ready yet: TCP or the handshake is under way
+	connGreeting                  // open; its first request, perhaps in 0-RTT packets, is not answered yet
 	connReady                     // may carry frames
 	connLeaving                   // the server has announced its shutdown: no new request, answers still come
 	connRetiring                  // closed by the fleet itself: its end is no failure
@@ -54,6 +57,7 @@ type conn struct {
 	from     *conn                // whose heir this is, until it is open; nil for others
 	probe    chan<- bool          // while set, the next reply (or the end) is reported here and not measured
 
+	refusal   uint16     // the last status that was no success
 	waiting   bool       // for a permit of its link
 	tally     wire.Tally // one way: what was written
 	confirmed bool       // one way: the server's tally is the same
@@ -75,11 +79,20 @@ func (c *conn) slot() int {
 
 // OnOpen is called by the reactor when the transport is ready.
 func (c *conn) OnOpen() {
+	if c.f.cfg.Early && c.from == nil && !c.extra() {
+		c.greet()
+		return
+	}
 	c.state = connReady
 	if c.from != nil {
 		c.inherit()
 		return
 	}
+	c.join()
+}
+
+// join makes c one of the load's.
+func (c *conn) join() {
 	if !c.extra() {
 		c.g.conns = append(c.g.conns, c)
 		c.f.live.Add(1)
@@ -128,6 +141,7 @@ func (c *conn) reply(now int64, f *framer.Frame) bool {
 		return false
 	}
 	if f.Code != statusOK {
+		c.refusal = f.Code
 		if c.g.inside(now) {
 			countStatus(e, f.Code)
 		}
@@ -148,7 +162,7 @@ func (c *conn) reply(now int64, f *framer.Frame) bool {
 	if c.f.cfg.OneWay && !c.extra() {
 		return c.compare(f)
 	}
-	if f.Flags&framer.FlagResp == 0 || f.AppProtoID != appProto || !c.g.tmpl.matches(f.Payload, c.idx, f.CorrID) {
+	if f.Flags&framer.FlagResp == 0 || f.AppProtoID != AppProto || !c.g.tmpl.matches(f.Payload, c.idx, f.CorrID) {
 		e.WrongPayload++
 		return false
 	}
@@ -171,6 +185,9 @@ func (c *conn) reply(now int64, f *framer.Frame) bool {
 
 // tell answers a probe.
 func (c *conn) tell(ok bool) {
+	if c.state == connGreeting {
+		c.greeted(ok)
+	}
 	if c.probe != nil {
 		c.probe <- ok // has room for one answer per connection
 		c.probe = nil
@@ -259,7 +276,12 @@ func (c *conn) catchUp(now int64) {
 
 // send writes one request; start is when its latency begins.
 func (c *conn) send(now, start int64) bool {
-	if err := c.request(c.g.tmpl, c.next); err != nil {
+	t := c.g.tmpl
+	if c.f.cfg.OneWay { // a probe: the load itself has no requests
+		t = t.clone()
+		t.head.Flags = framer.FlagReq
+	}
+	if err := c.request(t, c.next); err != nil {
 		return false
 	}
 	c.next++
@@ -303,7 +325,11 @@ func (c *conn) OnGoodbye(error) {}
 func (c *conn) OnClose(cause error) {
 	was := c.state
 	c.state = connEnded
-	if was == connDialing {
+	if was == connGreeting && errors.Is(cause, quic.ErrEarlyRejected) {
+		c.f.dial(newConn(c.f, c.idx)) // in its place
+		return
+	}
+	if was == connDialing || was == connGreeting {
 		c.notOpened(orUnexpected(cause))
 		return
 	}

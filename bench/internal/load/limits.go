@@ -16,6 +16,11 @@ const (
 	MinWindow  = 100 * time.Millisecond // shorter windows hold too few samples for any percentile
 	MaxWarmup  = time.Hour
 
+	// openBacklog is how many requests of a timetable may wait in the output of one stream: beyond them it waits itself.
+	openBacklog = 16
+	// maxHighWater bounds the output of one stream.
+	maxHighWater = 256 << 20
+
 	// dialsAtOnce bounds handshakes in progress: beyond a few per core they only queue on both sides and time out together.
 	dialsAtOnce = 32
 	// dialTimeout covers a full handshake behind dialsAtOnce others on a slow, busy core, many times over.

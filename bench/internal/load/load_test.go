@@ -19,6 +19,7 @@ const ms = int64(time.Millisecond)
 type fakeTransport struct {
 	out    []byte
 	full   bool
+	room   int // with more than 0, the frames it takes before it is full
 	closed bool
 }
 
@@ -27,9 +28,18 @@ func (t *fakeTransport) Write(p []byte) error {
 		return io.ErrClosedPipe
 	}
 	t.out = append(t.out, p...)
+	if t.room > 0 {
+		t.room--
+		t.full = t.room == 0
+	}
 	return nil
 }
-func (t *fakeTransport) Writable() bool       { return !t.full }
+func (t *fakeTransport) Writable() bool {
+	if t.room > 0 {
+		t.full = false
+	}
+	return !t.full
+}
 func (t *fakeTransport) Post(fn func()) error { fn(); return nil }
 func (t *fakeTransport) Close(error)          { t.closed = true }
 
@@ -75,13 +85,30 @@ type rig struct {
 
 func newRig(tb testing.TB, cfg Config) *rig {
 	tb.Helper()
+	r := prepareRig(tb, cfg)
+	r.start()
+	return r
+}
+
+// start begins the load.
+func (r *rig) start() {
+	f := r.f
+	f.begin.Store(int64(f.cfg.Warmup))
+	f.end.Store(int64(f.cfg.Warmup + f.cfg.Window))
+	f.stage.Store(stageLoad)
+	f.groups[0].start()
+}
+
+// prepareRig is a rig whose load has not started.
+func prepareRig(tb testing.TB, cfg Config) *rig {
+	tb.Helper()
 	f, err := NewFleet(cfg, &Net{cfg: NetConfig{Transport: "tcp", Loops: 1}, carrier: &loopNet{}})
 	if err != nil {
 		tb.Fatal(err)
 	}
 	r := &rig{tb: tb, f: f}
 	f.clock = func() int64 { return r.at }
-	for i := range cfg.Conns {
+	for i := range cfg.lines() {
 		t := &fakeTransport{}
 		c := newConn(f, i)
 		c.t = t
@@ -90,10 +117,6 @@ func newRig(tb testing.TB, cfg Config) *rig {
 		f.conns = append(f.conns, c)
 		r.ts, r.all = append(r.ts, t), append(r.all, c)
 	}
-	f.begin.Store(int64(cfg.Warmup))
-	f.end.Store(int64(cfg.Warmup + cfg.Window))
-	f.stage.Store(stageLoad)
-	f.groups[0].start()
 	return r
 }
 

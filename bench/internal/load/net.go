@@ -8,25 +8,29 @@ import (
 	"time"
 
 	"github.com/ron-transport/ron-transport/bench/internal/report"
+	"github.com/ron-transport/ron-transport/quic"
 	"github.com/ron-transport/ron-transport/reactor"
 	"github.com/ron-transport/ron-transport/tls"
 )
 
 // NetConfig says how a fleet connects.
 type NetConfig struct {
-	Transport  string         // TLS, TCP, StockQUIC
+	Transport  string         // TLS, TCP, QUIC, StockQUIC
 	Addr       string         // host:port
 	ServerName string         // for TLS
 	TLS        *stdtls.Config // nil: plain TCP
 	Verified   string         // how TLS verifies the server, in words, for the report
 	Loops      int            // event loops; 0: one per core
-	Early      bool           // QUIC: the first requests go in 0-RTT packets where a session is resumed
+	Early      bool           // QUIC: connections can be used for 0-RTT where a session is resumed
+	QUIC       quic.Config    // of the library's QUIC
+	HighWater  int            // likewise: see Config.HighWater
 }
 
 // Transports that a fleet can use.
 const (
 	TLS       = "tls"
 	TCP       = "tcp"
+	QUIC      = "quic"    // the library's
 	StockQUIC = "quic-go" // quic-go alone, as a careful programmer would use it
 )
 
@@ -53,6 +57,8 @@ func NewNet(cfg NetConfig) (*Net, error) {
 	n := &Net{cfg: cfg}
 	var err error
 	switch cfg.Transport {
+	case QUIC:
+		n.carrier, err = newQUICNet(&n.cfg)
 	case StockQUIC:
 		n.carrier = newStockNet(&n.cfg)
 	default:

@@ -17,8 +17,8 @@ const markLen = 8
 // server that damages the middle, seldom enough not to cost the client a second pass over every byte.
 const fullCheckEvery = 64
 
-// appProto is the application protocol of the load's frames; 0 would be HELLO.
-const appProto = wire.Proto
+// AppProto is the application protocol of the load's frames; 0 would be HELLO.
+const AppProto = wire.Proto
 
 // template is a request frame that is patched for each request. The payload is noise (the same for the whole load) with
 // the connection's number and the request's sequence number in the first and the last 8 bytes, as far as it is long
@@ -31,7 +31,7 @@ type template struct {
 func newTemplate(payload int, oneWay bool) *template {
 	t := &template{frame: make([]byte, framer.HeaderLen+payload)}
 	t.head = framer.Header{
-		Len: uint32(len(t.frame)), Ver: framer.Version, Flags: framer.FlagReq, AppProtoID: appProto,
+		Len: uint32(len(t.frame)), Ver: framer.Version, Flags: framer.FlagReq, AppProtoID: AppProto,
 	}
 	if oneWay {
 		t.head.Flags = framer.FlagEvent

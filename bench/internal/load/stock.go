@@ -29,7 +29,7 @@ func newStockNet(cfg *NetConfig) *stockNet {
 	if cfg.Loops == 0 {
 		cfg.Loops = stockGroups * runtime.GOMAXPROCS(0)
 	}
-	client := quicgo.NewClient(cfg.TLS, cfg.Early)
+	client := quicgo.NewClient(cfg.TLS)
 	return &stockNet{
 		groups: make([]sync.Mutex, cfg.Loops),
 		links: newLinks(
@@ -64,20 +64,15 @@ func (n *stockNet) close() error {
 func (n *stockNet) session(_ []*conn, s *report.Session) {
 	n.links.each(func(c *quic.Conn) {
 		st := c.ConnectionState()
-		countSession(s, &st.TLS, st.Used0RTT)
+		s.Established++
+		if st.TLS.DidResume {
+			s.Resumed++
+		}
+		if st.Used0RTT {
+			s.Early++
+		}
+		s.Suite, s.Group = stdtls.CipherSuiteName(st.TLS.CipherSuite), st.TLS.CurveID.String()
 	})
-}
-
-// countSession adds what one QUIC connection has negotiated.
-func countSession(s *report.Session, st *stdtls.ConnectionState, early bool) {
-	s.Established++
-	if st.DidResume {
-		s.Resumed++
-	}
-	if early {
-		s.Early++
-	}
-	s.Suite, s.Group = stdtls.CipherSuiteName(st.CipherSuite), st.CurveID.String()
 }
 
 // stockQueue is how many requests of a stream may wait to be written before it counts as full.

@@ -76,7 +76,7 @@ func measured(t *testing.T, nc NetConfig, cfg Config, warm bool) *report.Phase {
 
 // quicLoads are one load of each kind over streams.
 func quicLoads() map[string]Config {
-	base := Config{Conns: 3, Streams: 4, Payload: 5000, Warmup: 50 * time.Millisecond, Window: 200 * time.Millisecond}
+	base := Config{Conns: 3, Streams: 4, Payload: 5000, Window: 700 * time.Millisecond} // no warm-up: on a busy machine it might be all there is
 	kind := func(change func(c *Config)) Config {
 		c := base
 		change(&c)
@@ -112,7 +112,7 @@ func TestStockQUIC(t *testing.T) {
 	s, nc := stockServer(t, 4)
 	for name, cfg := range quicLoads() {
 		t.Run(name, func(t *testing.T) {
-			warm := cfg.Depth == 9
+			warm := cfg.Depth == 9 || cfg.OneWay
 			nc.TLS = nc.TLS.Clone()
 			nc.TLS.ClientSessionCache = stdtls.NewLRUClientSessionCache(1)
 			checkQUIC(t, measured(t, nc, cfg, warm), cfg, warm)

@@ -21,7 +21,9 @@ type Sample struct {
 	At  time.Time     // when it was taken
 	CPU time.Duration // user and system time of all its threads since it started
 	RSS int64         // VmRSS, bytes
-	FDs int           // open descriptors
+	// Peak is VmHWM, the largest VmRSS of the process's life, bytes.
+	Peak int64
+	FDs  int // open descriptors
 }
 
 // Take reads process pid. The CPU time comes from the process's CPU clock (nanoseconds), not from /proc (10 ms ticks).
@@ -32,7 +34,7 @@ func Take(pid int) (Sample, error) {
 	if s.CPU, err = CPUTime(pid); err != nil {
 		return s, err
 	}
-	if s.RSS, err = RSS(pid); err != nil {
+	if s.RSS, s.Peak, err = memory(pid); err != nil {
 		return s, err
 	}
 	s.FDs, err = FDs(pid)
@@ -59,11 +61,21 @@ func CPUTime(pid int) (time.Duration, error) {
 
 // RSS is the resident set of process pid in bytes.
 func RSS(pid int) (int64, error) {
+	now, _, err := memory(pid)
+	return now, err
+}
+
+// memory is the resident set of process pid in bytes, and the largest it has been.
+func memory(pid int) (now, peak int64, err error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	return parseKiBField(bytes.NewReader(b), "VmRSS")
+	if now, err = parseKiBField(bytes.NewReader(b), "VmRSS"); err != nil {
+		return 0, 0, err
+	}
+	peak, err = parseKiBField(bytes.NewReader(b), "VmHWM")
+	return now, max(now, peak), err
 }
 
 // parseKiBField finds "name: N kB" in /proc's status and meminfo format and returns bytes.

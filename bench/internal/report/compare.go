@@ -1,6 +1,7 @@
 package report
 
 import (
+	"fmt"
 	"math"
 	"slices"
 )
@@ -22,7 +23,21 @@ func (p *Pairing) Summarise(limit float64) {
 	if len(ratios) > 0 {
 		p.RatioMin, p.RatioMax = slices.Min(ratios), slices.Max(ratios)
 	}
-	p.Pass = p.Ratio > 0 && p.Ratio <= limit && p.Ours.Errors == 0 && p.Peer.Errors == 0
+	if p.Rate != nil {
+		p.Rate.summarise(p)
+	}
+	p.Pass = p.Ratio > 0 && p.Ours.Errors == 0 && p.Peer.Errors == 0 && AllPass(p.rows())
+}
+
+func (t *Rate) summarise(p *Pairing) {
+	var ratios []float64
+	for i := range p.Rounds {
+		ratios = append(ratios, ratio(p.Rounds[i].Ours.FPS, p.Rounds[i].Peer.FPS))
+	}
+	t.Ratio = ratio(p.Ours.FPS, p.Peer.FPS)
+	if len(ratios) > 0 {
+		t.RatioMin, t.RatioMax = slices.Min(ratios), slices.Max(ratios)
+	}
 }
 
 // ratio is 0, which no measurement gives, when there is nothing to compare with.
@@ -34,17 +49,23 @@ func ratio(a, b float64) float64 {
 }
 
 func sideOf(ps []Phase) Side {
-	var cpu, fps, p50, p99 []float64
+	var cpu, client, fps, gbps, p50, p95, p99 []float64
 	var s Side
 	for i := range ps {
 		p := &ps[i]
 		if p.ServerUse != nil && p.Frames > 0 {
 			cpu = append(cpu, p.ServerUse.CPUPerFrameUS)
 		}
-		fps, p50, p99 = append(fps, p.FPS), append(p50, p.Latency.P50), append(p99, p.Latency.P99)
+		if p.ServerUse != nil {
+			s.ServerPeak = max(s.ServerPeak, p.ServerUse.RSSPeak)
+		}
+		s.ClientPeak = max(s.ClientPeak, p.Client.RSSPeak)
+		fps, gbps, client = append(fps, p.FPS), append(gbps, p.GbpsEachWay), append(client, p.Client.CPUPerFrameUS)
+		p50, p95, p99 = append(p50, p.Latency.P50), append(p95, p.Latency.P95), append(p99, p.Latency.P99)
 		s.Errors += p.Errors.Total()
 	}
-	s.CPUPerFrameUS, s.FPS, s.P50, s.P99 = Median(cpu), Median(fps), Median(p50), Median(p99)
+	s.CPUPerFrameUS, s.FPS, s.P50, s.P95, s.P99 = Median(cpu), Median(fps), Median(p50), Median(p95), Median(p99)
+	s.ClientCPU, s.Gbps = Median(client), Median(gbps)
 	return s
 }
 
@@ -61,17 +82,89 @@ func Median(v []float64) float64 {
 	return (s[m-1] + s[m]) / 2
 }
 
-// JudgeRatios makes one row per workload.
+// JudgeRatios makes the rows of a comparison.
 func JudgeRatios(ps []Pairing) []SLORow {
 	var rows []SLORow
 	for i := range ps {
-		p := &ps[i]
-		r := row("cpu_ratio", p.Workload, "server CPU per frame, ours / "+p.PeerName, "<=", p.Target, p.Ratio, "")
-		if !p.Pass {
-			r.Verdict = Failed
+		rows = append(rows, ps[i].rows()...)
+		if n := ps[i].Ours.Errors + ps[i].Peer.Errors; n > 0 {
+			rows = append(rows, row("errors", ps[i].Workload, "requests without a right echo, both sides", "<=", 0, float64(n), "count"))
 		}
-		r.Measured = math.Round(p.Ratio*1000) / 1000
-		rows = append(rows, r)
 	}
 	return rows
+}
+
+// rows judges what has a target.
+func (p *Pairing) rows() []SLORow {
+	var rows []SLORow
+	add := func(id, what, op string, target, measured float64, unit string) {
+		if target == 0 {
+			return
+		}
+		r := row(id, p.Workload, what, op, target, measured, unit)
+		if measured <= 0 {
+			r.Verdict = Failed // no measurement gives that
+		}
+		r.Measured = math.Round(measured*1000) / 1000
+		rows = append(rows, r)
+	}
+	add("cpu_ratio", "server CPU per frame, ours / "+p.PeerName, "<=", p.Target, p.Ratio, "")
+	if t := p.Rate; t != nil {
+		add("fps_ratio", "frames per second, ours / "+p.PeerName, ">=", t.RatioTarget, t.Ratio, "")
+		add("quic_stream_64k_gbps", "payload one way, "+Size(p.Payload), ">=", t.GbpsTarget, p.Ours.Gbps, "Gb/s")
+		add("quic_1rtt_p95", "p95, QUIC 1-RTT, "+Size(p.Payload), "<=", t.P95Target, p.Ours.P95, "ms")
+		add("quic_1rtt_p99", "p99, QUIC 1-RTT, "+Size(p.Payload), "<=", t.P99Target, p.Ours.P99, "ms")
+	}
+	return rows
+}
+
+func compareTable(ps []Pairing) *table {
+	t := &table{left: map[int]bool{0: true, 10: true}}
+	t.add("workload", "CPU/frame ours", "peer", "ratio", "spread", "limit", "fps ours", "peer", "p50/p99 ours", "peer", "")
+	for i := range ps {
+		p := &ps[i]
+		verdict := Failed
+		if p.Pass {
+			verdict = Passed
+		}
+		if n := p.Ours.Errors + p.Peer.Errors; n > 0 {
+			verdict += Verdict(fmt.Sprintf(" (%d errors)", n))
+		}
+		t.add(p.Workload, num(p.Ours.CPUPerFrameUS)+" µs", num(p.Peer.CPUPerFrameUS)+" µs", num(p.Ratio),
+			num(p.RatioMin)+"–"+num(p.RatioMax), orDash(p.Target), num(p.Ours.FPS), num(p.Peer.FPS),
+			num(p.Ours.P50)+"/"+num(p.Ours.P99)+" ms", num(p.Peer.P50)+"/"+num(p.Peer.P99)+" ms", string(verdict))
+	}
+	return t
+}
+
+// orDash is a limit, where there is one.
+func orDash(v float64) string {
+	if v == 0 {
+		return "-"
+	}
+	return num(v)
+}
+
+// rateTable is the second half of the table where both ends are compared.
+func rateTable(ps []Pairing) *table {
+	t := &table{left: map[int]bool{0: true}}
+	for i := range ps {
+		p := &ps[i]
+		if p.Rate == nil {
+			continue
+		}
+		if len(t.rows) == 0 {
+			t.add("")
+			t.add("workload", "Gb/s ours", "peer", "fps ratio", "spread", "target", "client CPU/frame ours", "peer", "p95 ours", "peer",
+				"peak memory, server/client ours", "peer")
+		}
+		t.add(p.Workload, num(p.Ours.Gbps), num(p.Peer.Gbps), num(p.Rate.Ratio), num(p.Rate.RatioMin)+"–"+num(p.Rate.RatioMax),
+			orDash(p.Rate.RatioTarget), num(p.Ours.ClientCPU)+" µs", num(p.Peer.ClientCPU)+" µs", num(p.Ours.P95)+" ms", num(p.Peer.P95)+" ms",
+			p.Ours.peaks(), p.Peer.peaks())
+	}
+	return t
+}
+
+func (s *Side) peaks() string {
+	return fmt.Sprintf("%s/%s", Size(int(s.ServerPeak)), Size(int(s.ClientPeak)))
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/ron-transport/ron-transport/bench/internal/hist"
 	"github.com/ron-transport/ron-transport/bench/internal/proc"
+	"github.com/ron-transport/ron-transport/quic"
 	"github.com/ron-transport/ron-transport/reactor"
 )
 
@@ -39,6 +40,7 @@ type Report struct {
 	Interrupted bool         `json:"interrupted"` // ended by a signal: figures cover what was done until then
 	Phases      []Phase      `json:"phases,omitempty"`
 	Server      *Server      `json:"server,omitempty"`
+	QUICServer  *Server      `json:"quic_server,omitempty"` // of the bare run, which has two
 	Compare     []Pairing    `json:"compare,omitempty"`
 	Idle        []Idle       `json:"idle,omitempty"`
 	Storm       *Storm       `json:"storm,omitempty"`
@@ -159,6 +161,7 @@ type ProcUse struct {
 	CPUPct        float64 `json:"cpu_pct_per_core"` // of all cores of the machine
 	RSSStart      int64   `json:"rss_start_bytes"`
 	RSSEnd        int64   `json:"rss_end_bytes"`
+	RSSPeak       int64   `json:"rss_peak_bytes,omitempty"` // the largest of the process's life, up to the window's end
 	FDs           int     `json:"fds"`
 	FDLimit       int64   `json:"fd_soft_limit"`
 	FDShare       float64 `json:"fd_share_pct"`
@@ -167,7 +170,7 @@ type ProcUse struct {
 // Use computes what a process used between two samples, for frames good replies on a machine with that many cores.
 func Use(pid int, from, to proc.Sample, limit int64, frames uint64, cores int) ProcUse {
 	cpu, wall := (to.CPU - from.CPU).Seconds(), to.At.Sub(from.At).Seconds()
-	u := ProcUse{PID: pid, CPUSeconds: cpu, RSSStart: from.RSS, RSSEnd: to.RSS, FDs: max(from.FDs, to.FDs), FDLimit: limit}
+	u := ProcUse{PID: pid, CPUSeconds: cpu, RSSStart: from.RSS, RSSEnd: to.RSS, RSSPeak: to.Peak, FDs: max(from.FDs, to.FDs), FDLimit: limit}
 	if frames > 0 {
 		u.CPUPerFrameUS = cpu * 1e6 / float64(frames)
 	}
@@ -182,10 +185,11 @@ func Use(pid int, from, to proc.Sample, limit int64, frames uint64, cores int) P
 
 // Server is what an echo server counted over its life.
 type Server struct {
-	Kind      string            `json:"kind"` // tls, tcp, peer-nettls, peer-gnet
+	Kind      string            `json:"kind"` // tls, tcp, quic, peer-nettls, peer-gnet, peer-quicgo
 	Addr      string            `json:"addr"`
 	RanS      float64           `json:"ran_s"`
 	Accepted  uint64            `json:"accepted"`
+	Streams   uint64            `json:"streams,omitempty"` // QUIC: opened by peers
 	Frames    uint64            `json:"frames"`
 	Failed    uint64            `json:"failed_conns"`       // ended by an error, handshakes included
 	Rejected  map[string]uint64 `json:"rejected,omitempty"` // by reason of the canon, rejections only
@@ -197,6 +201,8 @@ type Server struct {
 	RcvBuf    int               `json:"so_rcvbuf_bytes,omitempty"`
 	LoopCount int               `json:"loops,omitempty"`
 	Reactor   *reactor.Stats    `json:"reactor,omitempty"` // the library's servers: the reactor's counters at the end
+	QUIC      *quic.Stats       `json:"quic,omitempty"`    // and those of package quic
+	Offload   *quic.Offload     `json:"offload,omitempty"` // what the kernel does for its sockets
 }
 
 // Idle is the cost of connections that do nothing.
@@ -219,6 +225,7 @@ type Pairing struct {
 	Workload string  `json:"workload"`
 	Payload  int     `json:"payload_bytes"`
 	Conns    int     `json:"conns"`
+	Streams  int     `json:"streams,omitempty"` // of each connection, on QUIC
 	Depth    int     `json:"depth"`
 	Rounds   []Round `json:"rounds"`
 	Ours     Side    `json:"ours"`
@@ -228,8 +235,24 @@ type Pairing struct {
 	Ratio    float64 `json:"ratio"`       // of the medians of server CPU per frame, ours / peer
 	RatioMin float64 `json:"ratio_min"`   // of the rounds' pairwise ratios
 	RatioMax float64 `json:"ratio_max"`   //
-	Target   float64 `json:"ratio_limit"` // the ratio must not exceed this
+	Target   float64 `json:"ratio_limit"` // the ratio must not exceed this; 0: it is not judged
 	Pass     bool    `json:"pass"`
+
+	// Where both ends are compared, as on QUIC: the rates as well.
+	Rate *Rate `json:"rate,omitempty"`
+}
+
+// Rate compares how much both sides carry, and how fast.
+type Rate struct {
+	Ratio    float64 `json:"fps_ratio"` // of the medians of frames per second, ours / peer
+	RatioMin float64 `json:"fps_ratio_min"`
+	RatioMax float64 `json:"fps_ratio_max"`
+
+	// What ours must reach; 0: not judged.
+	RatioTarget float64 `json:"fps_ratio_target,omitempty"`
+	GbpsTarget  float64 `json:"gbps_target,omitempty"`
+	P95Target   float64 `json:"p95_ms_target,omitempty"`
+	P99Target   float64 `json:"p99_ms_target,omitempty"`
 }
 
 // Round is one pair of measurements.
@@ -244,7 +267,12 @@ type Side struct {
 	CPUPerFrameUS float64 `json:"server_cpu_us_per_frame"`
 	FPS           float64 `json:"fps"`
 	P50           float64 `json:"p50_ms"`
+	P95           float64 `json:"p95_ms,omitempty"`
 	P99           float64 `json:"p99_ms"`
+	ClientCPU     float64 `json:"client_cpu_us_per_frame,omitempty"`
+	Gbps          float64 `json:"gbps,omitempty"`
+	ServerPeak    int64   `json:"server_rss_peak_bytes,omitempty"` // the largest of all rounds
+	ClientPeak    int64   `json:"client_rss_peak_bytes,omitempty"`
 	Errors        uint64  `json:"errors"` // sum
 }
 

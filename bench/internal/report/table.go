@@ -57,13 +57,16 @@ func (r *Report) Text(w io.Writer) {
 		phaseTable(r.Phases).write(w)
 		phaseNotes(w, r.Phases)
 	}
-	if r.Server != nil {
-		fmt.Fprintln(w)
-		r.Server.text(w)
+	for _, s := range []*Server{r.Server, r.QUICServer} {
+		if s != nil {
+			fmt.Fprintln(w)
+			s.text(w)
+		}
 	}
 	if len(r.Compare) > 0 {
 		fmt.Fprintln(w)
 		compareTable(r.Compare).write(w)
+		rateTable(r.Compare).write(w)
 	}
 	if len(r.Idle) > 0 {
 		fmt.Fprintln(w)
@@ -108,20 +111,19 @@ func phaseTable(ps []Phase) *table {
 		t.add(cells...)
 	}
 	line("", func(p *Phase) string { return p.Name })
-	line("load", func(p *Phase) string {
-		if p.Mode == Open {
-			return fmt.Sprintf("%s × %d conns, %d rps", Size(p.Payload), p.Conns, p.RPS)
-		}
-		return fmt.Sprintf("%s × %d conns × %d in flight", Size(p.Payload), p.Conns, p.Depth)
-	})
+	line("load", loadOf)
 	line("window", func(p *Phase) string { return fmt.Sprintf("%.1f s", p.WindowS) })
 	line("frames/s, node", func(p *Phase) string { return num(p.FPS) })
 	line("frames/s, core", func(p *Phase) string { return num(p.FPSPerCore) })
-	line("Gb/s each way", func(p *Phase) string { return num(p.GbpsEachWay) })
-	line("p50 / p95", func(p *Phase) string { return num(p.Latency.P50) + " / " + num(p.Latency.P95) + " ms" })
-	line("p99 / p99.9", func(p *Phase) string { return num(p.Latency.P99) + " / " + num(p.Latency.P999) + " ms" })
-	line("largest", func(p *Phase) string { return num(p.Latency.MaxMS) + " ms" })
+	line("Gb/s each way", func(p *Phase) string {
+		if p.Mode == OneWay {
+			return num(p.GbpsEachWay) + " one way"
+		}
+		return num(p.GbpsEachWay)
+	})
+	latencyLines(line)
 	line("client CPU/frame", func(p *Phase) string { return num(p.Client.CPUPerFrameUS) + " µs" })
+	line("client memory", func(p *Phase) string { return memoryOf(&p.Client) })
 	serverLines(line)
 	line("errors", func(p *Phase) string { return num(float64(p.Errors.Total())) })
 	line("transport 5xx", func(p *Phase) string { return num(float64(p.Errors.Transport5xx)) })
@@ -130,6 +132,44 @@ func phaseTable(ps []Phase) *table {
 	})
 	line("each core busy", func(p *Phase) string { return percents(p.CoreBusy) })
 	return t
+}
+
+// loadOf says what a phase has done.
+func loadOf(p *Phase) string {
+	s := fmt.Sprintf("%s × %d conns", Size(p.Payload), p.Conns)
+	if p.Streams > 0 {
+		s += fmt.Sprintf(" × %d streams", p.Streams)
+	}
+	switch p.Mode {
+	case Open:
+		return fmt.Sprintf("%s, %d rps", s, p.RPS)
+	case OneWay:
+		return s + ", one way"
+	}
+	return fmt.Sprintf("%s × %d in flight", s, p.Depth)
+}
+
+// memoryOf is a process's resident set at the window's end, and its peak.
+func memoryOf(u *ProcUse) string {
+	if u.RSSPeak == 0 {
+		return Size(int(u.RSSEnd))
+	}
+	return Size(int(u.RSSEnd)) + ", peak " + Size(int(u.RSSPeak))
+}
+
+// latencyLines are empty for loads without replies.
+func latencyLines(line func(string, func(*Phase) string)) {
+	ms := func(f func(p *Phase) string) func(*Phase) string {
+		return func(p *Phase) string {
+			if p.Mode == OneWay {
+				return "-"
+			}
+			return f(p) + " ms"
+		}
+	}
+	line("p50 / p95", ms(func(p *Phase) string { return num(p.Latency.P50) + " / " + num(p.Latency.P95) }))
+	line("p99 / p99.9", ms(func(p *Phase) string { return num(p.Latency.P99) + " / " + num(p.Latency.P999) }))
+	line("largest", ms(func(p *Phase) string { return num(p.Latency.MaxMS) }))
 }
 
 func serverLines(line func(string, func(*Phase) string)) {
@@ -143,7 +183,7 @@ func serverLines(line func(string, func(*Phase) string)) {
 	}
 	line("server CPU/frame", server(func(u *ProcUse) string { return num(u.CPUPerFrameUS) + " µs" }))
 	line("server CPU, per core", server(func(u *ProcUse) string { return num(u.CPUPct) + " %" }))
-	line("server memory", server(func(u *ProcUse) string { return Size(int(u.RSSEnd)) }))
+	line("server memory", server(memoryOf))
 	line("server descriptors", server(func(u *ProcUse) string {
 		if u.FDLimit <= 0 {
 			return fmt.Sprintf("%d, no limit", u.FDs)
@@ -156,7 +196,14 @@ func phaseNotes(w io.Writer, ps []Phase) {
 	for i := range ps {
 		p := &ps[i]
 		if s := &p.Session; s.Suite != "" {
-			fmt.Fprintf(w, "  %s: %d connections, %d resumed, %s, %s, certificate %s\n", p.Name, s.Established, s.Resumed, s.Suite, s.Group, s.Verified)
+			early := ""
+			if s.Early > 0 {
+				early = fmt.Sprintf(", %d with 0-RTT", s.Early)
+			}
+			fmt.Fprintf(w, "  %s: %d connections, %d resumed%s, %s, %s, certificate %s\n", p.Name, s.Established, s.Resumed, early, s.Suite, s.Group, s.Verified)
+		}
+		if p.Mode == OneWay {
+			fmt.Fprintf(w, "  %s: the server confirms %s events in all, with their sum\n", p.Name, num(float64(p.Confirmed)))
 		}
 		if p.Mode == Open && p.PaceMS > 0 {
 			fmt.Fprintf(w, "  %s: the client wrote within %s ms of the timetable (99th percentile), which the latency includes\n", p.Name, num(p.PaceMS))
@@ -168,33 +215,28 @@ func phaseNotes(w io.Writer, ps []Phase) {
 }
 
 func (s *Server) text(w io.Writer) {
-	fmt.Fprintf(w, "  server %s on %s: %s frames in %.1f s, %d connections accepted, %d failed, CPU %.2f s, memory %s, %d descriptors of %d\n",
-		s.Kind, s.Addr, num(float64(s.Frames)), s.RanS, s.Accepted, s.Failed, s.CPUS, Size(int(s.RSS)), s.FDs, s.FDLimit)
+	streams := ""
+	if s.Streams > 0 {
+		streams = fmt.Sprintf(" with %s streams", num(float64(s.Streams)))
+	}
+	fmt.Fprintf(w, "  server %s on %s: %s frames in %.1f s, %d connections%s accepted, %d failed, CPU %.2f s, memory %s, %d descriptors of %d\n",
+		s.Kind, s.Addr, num(float64(s.Frames)), s.RanS, s.Accepted, streams, s.Failed, s.CPUS, Size(int(s.RSS)), s.FDs, s.FDLimit)
 	if s.SndBuf > 0 {
 		fmt.Fprintf(w, "  socket buffers granted: send %s, receive %s\n", Size(s.SndBuf), Size(s.RcvBuf))
+	}
+	if o := s.Offload; o != nil {
+		fmt.Fprintf(w, "  offload: receive coalescing %s, send segmentation %s, steering by connection ID %s\n", onOff(o.GRO), onOff(o.GSO), onOff(o.Steering))
 	}
 	for _, k := range sortedKeys(s.Rejected) {
 		fmt.Fprintf(w, "  rejected %s: %d\n", k, s.Rejected[k])
 	}
 }
 
-func compareTable(ps []Pairing) *table {
-	t := &table{left: map[int]bool{0: true, 10: true}}
-	t.add("workload", "CPU/frame ours", "peer", "ratio", "spread", "limit", "fps ours", "peer", "p50/p99 ours", "peer", "")
-	for i := range ps {
-		p := &ps[i]
-		verdict := Failed
-		if p.Pass {
-			verdict = Passed
-		}
-		if n := p.Ours.Errors + p.Peer.Errors; n > 0 {
-			verdict += Verdict(fmt.Sprintf(" (%d errors)", n))
-		}
-		t.add(p.Workload, num(p.Ours.CPUPerFrameUS)+" µs", num(p.Peer.CPUPerFrameUS)+" µs", num(p.Ratio),
-			num(p.RatioMin)+"–"+num(p.RatioMax), num(p.Target), num(p.Ours.FPS), num(p.Peer.FPS),
-			num(p.Ours.P50)+"/"+num(p.Ours.P99)+" ms", num(p.Peer.P50)+"/"+num(p.Peer.P99)+" ms", string(verdict))
+func onOff(on bool) string {
+	if on {
+		return "on"
 	}
-	return t
+	return "off"
 }
 
 func idleTable(rows []Idle) *table {

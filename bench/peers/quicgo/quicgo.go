@@ -178,21 +178,12 @@ func ReadFrame(r io.Reader, buf *[]byte) (int, error) {
 }
 
 // Client dials. Any goroutine.
-type Client struct {
-	cfg   *tls.Config
-	early bool
-}
+type Client struct{ cfg *tls.Config }
 
-// NewClient makes a client; with early it sends what it can in 0-RTT packets where a session is resumed.
-func NewClient(cfg *tls.Config, early bool) *Client {
-	return &Client{cfg: withALPN(cfg), early: early}
-}
+// NewClient makes a client.
+func NewClient(cfg *tls.Config) *Client { return &Client{cfg: withALPN(cfg)} }
 
 // Dial connects, on a socket of the connection's own, as quic-go's DialAddr has it.
 func (c *Client) Dial(ctx context.Context, addr string) (*quic.Conn, error) {
-	// No stream is accepted here: a server that opens one gets no credit for it.
-	if c.early {
-		return quic.DialAddrEarly(ctx, addr, c.cfg, config(-1))
-	}
-	return quic.DialAddr(ctx, addr, c.cfg, config(-1))
+	return quic.DialAddr(ctx, addr, c.cfg, config(-1)) // a server may open no stream
 }

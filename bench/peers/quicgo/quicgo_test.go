@@ -46,7 +46,7 @@ func pair(t *testing.T, maxStreams int) (*Server, *quic.Conn) {
 	})
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	c, err := NewClient(&tls.Config{RootCAs: roots, ServerName: "localhost"}, false).Dial(ctx, s.Addr().String())
+	c, err := NewClient(&tls.Config{RootCAs: roots, ServerName: "localhost"}).Dial(ctx, s.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
