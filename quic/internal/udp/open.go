@@ -49,6 +49,12 @@ func (o *Options) validate() error {
 // machine has both, as with "::"; another IPv6 address is for IPv6 only. Port 0 has the kernel choose one. It fails with the
 // system's error, as *os.SyscallError, or with one that says which option is out of range. Any goroutine.
 func Open(addr netip.AddrPort, o Options) ([]*Socket, error) {
+	return openSteered(addr, o, attachSteering)
+}
+
+// openSteered is Open with attach for attachSteering. Without steering the sockets work all the same: a datagram reaches the
+// one that the kernel's hash of its addresses says.
+func openSteered(addr netip.AddrPort, o Options, attach func(fd, n int) error) ([]*Socket, error) {
 	if err := o.validate(); err != nil {
 		return nil, err
 	}
@@ -61,7 +67,7 @@ func Open(addr netip.AddrPort, o Options) ([]*Socket, error) {
 		s, err := open(addr, &o, len(socks) > 1)
 		if err == nil && i == 0 && len(socks) > 1 {
 			// Before the socket has its address, so that no datagram is ever steered otherwise.
-			steered = attachSteering(s.fd, len(socks)) == nil
+			steered = attach(s.fd, len(socks)) == nil
 		}
 		if err == nil {
 			s.offload.Steering = steered

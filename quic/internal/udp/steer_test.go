@@ -1,9 +1,14 @@
 package udp
 
 import (
+	"bytes"
+	"log/slog"
 	"net"
 	"net/netip"
+	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // packet makes a datagram whose destination connection ID begins with id.
@@ -93,5 +98,49 @@ func TestSharedAddress(t *testing.T) {
 		if s.local.Port == 0 || s.local.Port != socks[0].local.Port {
 			t.Errorf("port %d beside %d", s.local.Port, socks[0].local.Port)
 		}
+	}
+}
+
+// TestWithoutSteering: where the program cannot be attached, datagrams are spread by their addresses, so that one flow reaches
+// one socket whatever its connection IDs are, and the log says so.
+func TestWithoutSteering(t *testing.T) {
+	checkLeaks(t)
+	var log bytes.Buffer
+	socks, err := openSteered(loopback, Options{Sockets: 3, Logger: slog.New(slog.NewTextHandler(&log, nil))},
+		func(int, int) error { return unix.EPERM })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if socks[0].Offload().Steering || strings.Count(log.String(), "SO_ATTACH_REUSEPORT_CBPF") != 1 {
+		t.Errorf("offload %+v, logged %q", socks[0].Offload(), log.String())
+	}
+	const flows, each = 10, 6 // fewer than a socket has slabs
+	for range flows {
+		c, err := net.DialUDP("udp", nil, udpAddr(socks[0]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for id := range each {
+			if _, err := c.Write(packet(false, byte(id))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		_ = c.Close()
+	}
+	got, used := 0, 0
+	for _, s := range socks {
+		for s.OnReady(true, false) {
+		}
+		n := s.depot.queue.n
+		_ = s.Close()
+		if got += n; n > 0 {
+			used++
+		}
+		if n%each != 0 {
+			t.Errorf("a flow is spread over sockets: one has %d datagrams", n)
+		}
+	}
+	if got != flows*each || used < 2 {
+		t.Errorf("%d of %d datagrams arrived, at %d sockets", got, flows*each, used)
 	}
 }
