@@ -13,6 +13,7 @@ import (
 
 	quicgo "github.com/quic-go/quic-go"
 	"github.com/spf13/pflag"
+	"go.uber.org/goleak"
 
 	"github.com/ron-transport/ron-transport/bench/internal/load"
 	"github.com/ron-transport/ron-transport/bench/internal/report"
@@ -22,6 +23,8 @@ import (
 // startQUIC starts our server in this process with flags on top of o.
 func startQUIC(t *testing.T, o *serverOptions, args ...string) *ourServer {
 	t.Helper()
+	ignore := goleak.IgnoreCurrent()
+	t.Cleanup(func() { goleak.VerifyNone(t, ignore) }) // after the server's end
 	f := pflag.NewFlagSet("", pflag.ContinueOnError)
 	o.knobs.registerLoops(f)
 	o.knobs.registerTLS(f)

@@ -470,6 +470,24 @@ func TestQueue(t *testing.T) {
 	}
 }
 
+// The output of a client has room for all requests that may be in flight, within a bound.
+func TestHighWater(t *testing.T) {
+	for _, c := range []struct {
+		cfg  Config
+		want int
+	}{
+		{Config{Payload: 100, Depth: 1}, 256 << 10},
+		{Config{Payload: MaxPayload, Depth: 3}, 3 << 20},
+		{Config{Payload: MaxPayload, Depth: MaxDepth}, 256 << 20},
+		{Config{Payload: 64 << 10, RPS: 1}, 16 * (64<<10 + framer.HeaderLen)},
+		{Config{Payload: 64 << 10, OneWay: true}, 0},
+	} {
+		if got := c.cfg.HighWater(); got != c.want {
+			t.Errorf("%+v: %d, want %d", c.cfg, got, c.want)
+		}
+	}
+}
+
 func TestConfigRefuses(t *testing.T) {
 	good := Config{Conns: 1, Payload: 0, Depth: 1, Window: time.Second}
 	if err := good.Validate(); err != nil {
@@ -487,6 +505,10 @@ func TestConfigRefuses(t *testing.T) {
 		{"rps", "10000001", func(c *Config) { c.RPS = 10000001 }},
 		{"depth", "0", func(c *Config) { c.Depth = 0 }},
 		{"depth", "1025", func(c *Config) { c.Depth = MaxDepth + 1 }},
+		{"streams", "-1", func(c *Config) { c.Streams = -1 }},
+		{"streams", "65537", func(c *Config) { c.Streams = MaxStreams + 1 }},
+		{"streams", "1024 × 1000 connections", func(c *Config) { c.Streams, c.Conns = 1024, 1000 }},
+		{"max-inflight", "-1", func(c *Config) { c.MaxInflight = -1 }},
 		{"warmup", "-1s", func(c *Config) { c.Warmup = -time.Second }},
 		{"duration", "1ms", func(c *Config) { c.Window = time.Millisecond }},
 	} {

@@ -44,7 +44,7 @@ func stockServer(t *testing.T, maxStreams int) (*quicgo.Server, NetConfig) {
 		}
 	})
 	return s, NetConfig{Transport: StockQUIC, Addr: s.Addr().String(), Verified: "verified",
-		TLS: &stdtls.Config{RootCAs: roots, ServerName: "localhost", ClientSessionCache: stdtls.NewLRUClientSessionCache(1)}}
+		TLS: &stdtls.Config{RootCAs: roots, ServerName: "localhost"}}
 }
 
 // measured runs a load over n from its first connection to its last.
@@ -100,7 +100,7 @@ func checkQUIC(t *testing.T, p *report.Phase, cfg Config, warm bool) {
 	if p.Frames == 0 || p.Errors.Total() != 0 || p.Session.Established != cfg.Conns || p.Streams != cfg.Streams || p.Session.Suite == "" || p.Session.Verified == "" {
 		t.Errorf("%+v", p)
 	}
-	if warm != (p.Session.Resumed == cfg.Conns) {
+	if p.Session.Resumed != map[bool]int{true: cfg.Conns}[warm] {
 		t.Errorf("%d of %d sessions resumed", p.Session.Resumed, cfg.Conns)
 	}
 	if cfg.OneWay && (p.Confirmed < p.Frames || p.Latency.Count != 0 || p.Mode != report.OneWay) || !cfg.OneWay && p.Latency.Count == 0 {
@@ -108,15 +108,22 @@ func checkQUIC(t *testing.T, p *report.Phase, cfg Config, warm bool) {
 	}
 }
 
-func TestStockQUIC(t *testing.T) {
+// Every kind of load runs over both libraries' QUIC, and ends without a fault on the server's side.
+func TestLoadsOverQUIC(t *testing.T) {
 	s, nc := stockServer(t, 4)
-	for name, cfg := range quicLoads() {
-		t.Run(name, func(t *testing.T) {
-			warm := cfg.Depth == 9 || cfg.OneWay
-			nc.TLS = nc.TLS.Clone()
-			nc.TLS.ClientSessionCache = stdtls.NewLRUClientSessionCache(1)
-			checkQUIC(t, measured(t, nc, cfg, warm), cfg, warm)
-		})
+	for _, transport := range []string{StockQUIC, QUIC} {
+		for name, cfg := range quicLoads() {
+			t.Run(transport+", "+name, func(t *testing.T) {
+				warm := cfg.Depth == 9 || cfg.OneWay
+				nc := nc
+				nc.Transport, nc.HighWater = transport, cfg.HighWater()
+				nc.TLS = nc.TLS.Clone()
+				if nc.TLS.ClientSessionCache = nil; warm {
+					nc.TLS.ClientSessionCache = stdtls.NewLRUClientSessionCache(1)
+				}
+				checkQUIC(t, measured(t, nc, cfg, warm), cfg, warm)
+			})
+		}
 	}
 	if n := s.Stats.Failed.Load(); n != 0 {
 		t.Errorf("%d streams or connections failed on the server", n)
