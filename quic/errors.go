@@ -72,6 +72,10 @@ func connCause(err error, done bool) error {
 	if errors.As(err, &app) {
 		return appCause(Code(app.ErrorCode), app.Remote, err)
 	}
+	var tr *quicgo.TransportError
+	if errors.As(err, &tr) && tr.ErrorCode == quicgo.NoError {
+		return nil // what a peer without codes of an application says (RFC 9000, §20.1)
+	}
 	return transportCause(err, done)
 }
 
