@@ -39,6 +39,7 @@ type Conn struct {
 	remote   net.Addr                  // when it began
 	agreed   atomic.Pointer[agreement] // nil until someone asks after the handshake
 	early    atomic.Bool               // the handshake is not complete
+	moving   sync.Mutex                // held by Migrate; taken before mu
 	seen     net.Addr                  // the peer's address as the handler knows it; loop only
 
 	mu      sync.Mutex
@@ -49,7 +50,8 @@ type Conn struct {
 	cause   error         // likewise
 	ended   bool          // quic-go is done with it: no stream is linked any more
 	gone    chan struct{} // closed when it has ended and the last stream is unlinked
-	paths   []*port       // sockets of its own, after migrations; the present one last
+	paths   []*path       // sockets of its own, after migrations; the present one last
+	left    []*path       // those that it has left
 }
 
 // newConn makes the Conn of a quic-go connection and registers it; nil when the endpoint is closed.
@@ -135,7 +137,7 @@ func (c *Conn) end(err error) {
 	if c.live == 0 {
 		close(c.gone)
 	}
-	paths := c.paths
+	paths := append(c.paths, c.left...)
 	c.mu.Unlock()
 	c.awaitStreams(cause)
 	if refused {

@@ -159,63 +159,6 @@ func (d *Dialer) open(loop int, local string) (*port, error) {
 	return newPort(loop, sock, steering{0, 1}, nil, nil), nil
 }
 
-// Migrate moves a dialled connection to a new socket, bound to local ("host:port"; "" for any of the family): it is probed first
-// (RFC 9000, §9), and when the peer answers there within ctx the connection goes on over it, with all its streams. The peer sees
-// another address. Any goroutine except a loop's: it blocks.
-func (c *Conn) Migrate(ctx context.Context, local string) error {
-	if c.accepted {
-		return errors.New("quic: Migrate of an accepted connection; only the end that dialled can move")
-	}
-	if local == "" {
-		local = anyAddr(c.remote.(*net.UDPAddr).IP.To4() == nil)
-	}
-	sock, err := openSocket(c.ep.r, c.loop, local, c.ep.cfg)
-	if err != nil {
-		return err
-	}
-	p := newPort(c.loop, sock, steering{0, 1}, nil, nil)
-	path, err := c.qc.AddPath(p.tr)
-	if err == nil {
-		if err = path.Probe(ctx); err == nil {
-			err = path.Switch()
-		}
-	}
-	if err != nil {
-		p.close()
-		return c.migrateError(err)
-	}
-	old, ok := c.moved(p)
-	if !ok {
-		p.close()
-		return c.endError(nil)
-	}
-	if old != nil {
-		old.close()
-	}
-	return nil
-}
-
-// migrateError translates why a migration failed: the connection goes on where it was.
-func (c *Conn) migrateError(err error) error {
-	if context.Cause(c.qc.Context()) != nil {
-		return c.endError(err)
-	}
-	return &Error{Why: reactor.ReasonIO, Msg: "migration failed", Err: err}
-}
-
-// moved notes the socket that the connection uses now, and returns one that it needs no more.
-func (c *Conn) moved(p *port) (old *port, ok bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.ended {
-		return nil, false
-	}
-	if c.paths = append(c.paths, p); len(c.paths) > maxPaths {
-		old, c.paths = c.paths[0], c.paths[1:]
-	}
-	return old, true
-}
-
 // Stats returns a snapshot. Any goroutine.
 func (d *Dialer) Stats() Stats {
 	st := d.ep.stats()

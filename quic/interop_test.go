@@ -5,7 +5,6 @@ import (
 	"context"
 	stdtls "crypto/tls"
 	"encoding/pem"
-	"errors"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -13,10 +12,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 
-	quicgo "github.com/quic-go/quic-go"
 	xquic "golang.org/x/net/quic"
 
 	"github.com/ron-transport/ron-transport/framer"
@@ -49,40 +46,6 @@ func expectBatch(t *testing.T, r io.Reader, payloads [][]byte) {
 	if n, err := io.Copy(io.Discard, r); n != 0 || err != nil {
 		t.Errorf("behind the answers: %d bytes, %v", n, err)
 	}
-}
-
-// TestInteropStock: quic-go's own client, and its own server.
-func TestInteropStock(t *testing.T) {
-	s := newSite(t, nil)
-	wire, payloads := batch()
-	c := mustDial(t, s.addr, clientTLS())
-	var streams sync.WaitGroup
-	for range 4 {
-		stream := c.open()
-		streams.Go(func() {
-			_, err := stream.Write(wire)
-			if err = errors.Join(err, stream.Close()); err != nil {
-				t.Error(err)
-			}
-		})
-		expectBatch(t, stream, payloads)
-	}
-	streams.Wait()
-	s.ended("", 4)
-
-	sock := loopback(t)
-	tr := &quicgo.Transport{Conn: sock}
-	lis, err := tr.Listen(serverTLS(), nil)
-	must(err)
-	defer func() { must(errors.Join(lis.Close(), tr.Close(), sock.Close())) }()
-	go func() {
-		if conn, err := lis.Accept(context.Background()); err == nil {
-			if stream, err := conn.AcceptStream(context.Background()); err == nil {
-				echoFrames(stream)
-			}
-		}
-	}()
-	expectServed(t, s, lis.Addr().String())
 }
 
 // serverTLS is for servers of others.

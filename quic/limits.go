@@ -82,9 +82,11 @@ const (
 	// sessionCache is how many servers a dialer remembers for resumption, tokensEach how many address tokens for each.
 	sessionCache = 64
 	tokensEach   = 4
-	// maxPaths is how many sockets of its own a connection that has migrated keeps: the present one, and the one before for
+	// keptPaths is how many sockets of its own a connection that has migrated reads: the present one, and the one before for
 	// what is still on its way to it.
-	maxPaths = 2
+	keptPaths = 2
+	// maxLeft is how many paths a connection may have left behind, or tried in vain: each keeps two goroutines until it ends.
+	maxLeft = 64
 	// postPause is waited before an event of a connection is given again to a loop whose queue is full.
 	postPause = time.Millisecond
 )

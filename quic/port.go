@@ -32,6 +32,7 @@ func (p *port) addr() net.Addr { return p.sock.LocalAddr() }
 
 // close ends the transport, and with it what connections are left, and the socket. Not on a loop.
 func (p *port) close() {
+	p.sock.release()
 	_ = p.tr.Close() // its goroutines read the socket until here
 	p.sock.stop()
 }

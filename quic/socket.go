@@ -4,6 +4,9 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
+
+	"golang.org/x/net/ipv4"
 
 	"github.com/ron-transport/ron-transport/quic/internal/udp"
 	"github.com/ron-transport/ron-transport/reactor"
@@ -21,6 +24,8 @@ type socket struct {
 	*udp.Socket
 	watch *reactor.Watch
 	once  sync.Once
+	left  atomic.Bool   // see leave
+	over  chan struct{} // closed when a reader that waits after leave is to return
 }
 
 // OnReady implements reactor.Watcher.
@@ -64,7 +69,7 @@ func watchSockets(r *reactor.Reactor, loop int, addr netip.AddrPort, n int, cfg 
 	}
 	all := make([]*socket, n)
 	for i, u := range socks {
-		all[i] = &socket{Socket: u}
+		all[i] = &socket{Socket: u, over: make(chan struct{})}
 	}
 	for i, s := range all {
 		s.watch, err = r.Watch(loop+i, s.FD(), (*socketWatcher)(s))
@@ -100,6 +105,34 @@ func (s *socket) stop() {
 		}
 		_ = s.Socket.Close()
 	})
+}
+
+// leave closes the socket, and hides that from quic-go until release: it ends the connections of a transport whose socket fails, or
+// that is closed, and has no way to take a connection off it. Not on a loop.
+func (s *socket) leave() {
+	s.left.Store(true)
+	s.stop()
+}
+
+// release ends the wait of a reader after leave. It is called once.
+func (s *socket) release() { close(s.over) }
+
+// ReadBatch is the embedded one's; after leave it waits for release.
+func (s *socket) ReadBatch(ms []ipv4.Message, flags int) (int, error) {
+	n, err := s.Socket.ReadBatch(ms, flags)
+	if err != nil && s.left.Load() {
+		<-s.over
+	}
+	return n, err
+}
+
+// WriteMsgUDP is the embedded one's; after leave what is sent gets lost.
+func (s *socket) WriteMsgUDP(b, oob []byte, addr *net.UDPAddr) (n, oobn int, err error) {
+	n, oobn, err = s.Socket.WriteMsgUDP(b, oob, addr)
+	if err != nil && s.left.Load() {
+		return len(b), len(oob), nil
+	}
+	return n, oobn, err
 }
 
 // offloads is what the kernel does for the socket.

@@ -180,6 +180,7 @@ type relay struct {
 	held   [][]byte     // datagrams to the client, while hold
 	hold   bool
 	deaf   bool // datagrams to the client are dropped
+	mute   bool // datagrams of the client are dropped
 	taped  [][]byte
 	tape   bool // keep what the client sends
 }
@@ -250,7 +251,9 @@ func (r *relay) up() {
 		if r.tape {
 			r.taped = append(r.taped, bytes.Clone(b[:n]))
 		}
-		_, _ = r.back.WriteToUDP(b[:n], r.to) // a lost datagram
+		if !r.mute {
+			_, _ = r.back.WriteToUDP(b[:n], r.to) // an error is a lost datagram
+		}
 		r.mu.Unlock()
 	}
 }
