@@ -110,9 +110,8 @@ type Conn struct {
 
 	ext *extra // nil on a connection without limits of its own
 
-	cause  error // of the close
-	endErr error
-	broken error       // a stream's
+	cause  error       // of the close
+	endErr error       // why the input ended; of a stream, also what Read has returned and is not acted on yet
 	gone   atomic.Bool // closed: for other goroutines
 
 	remote netip.AddrPort

@@ -304,15 +304,18 @@ func (l *loop) perform(t *task) {
 
 // call runs a posted function; a panic in it is counted, there is no connection to blame.
 func (l *loop) call(fn func()) {
-	defer func() {
-		if v := recover(); v != nil {
-			l.count[counterPanics]++
-			if l.r.onPanic != nil {
-				l.r.onPanic(v)
-			}
-		}
-	}()
+	defer l.survive()
 	fn()
+}
+
+// survive is deferred where a panic is nobody's but the caller's.
+func (l *loop) survive() {
+	if v := recover(); v != nil {
+		l.count[counterPanics]++
+		if l.r.onPanic != nil {
+			l.r.onPanic(v)
+		}
+	}
 }
 
 // enqueue has c's input looked at in the next turn without an event.

@@ -429,6 +429,9 @@ func (l *loop) discard(c *Conn) {
 			c.readable = false
 		case errno != 0:
 			c.readable = false
+			if c.stream != nil && c.state == stateDraining && c.Queued() == 0 {
+				c.shutdownWrite() // a stream's directions break one at a time: what it has taken is to arrive
+			}
 			l.kill(c, c.failure("read", errno))
 			return
 		case n == 0:

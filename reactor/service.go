@@ -54,12 +54,23 @@ func (r *Reactor) Post(loop int, fn func()) error {
 
 // Admission counts a connection of a service's in the limits that hold for accepted connections.
 type Admission struct {
-	r        *Reactor
-	addr     netip.Addr
-	peer     *peer // nil: no limits per peer
-	open     atomic.Bool
-	released atomic.Bool
+	r     *Reactor
+	addr  netip.Addr
+	peer  *peer        // nil: no limits per peer
+	state atomic.Int32 // an admissionState
 }
+
+// admissionState is what an Admission counts for; it only moves downwards.
+type admissionState = int32
+
+const (
+	// admittedHalf: a connection whose handshake is not complete.
+	admittedHalf admissionState = iota
+	// admittedOpen: one whose handshake is.
+	admittedOpen
+	// admittedGone: nothing any more.
+	admittedGone
+)
 
 // Admit counts a connection from remote whose handshake begins, in Config.MaxConns, MaxConnsPerPeer, MaxHandshakesPerPeer and
 // PeerConnRate, together with the connections on sockets. ErrOverCapacity, ErrPeerLimit, ErrPeerHandshakes or ErrPeerRate when
@@ -83,21 +94,22 @@ func (r *Reactor) Admit(remote netip.AddrPort) (*Admission, error) {
 	return a, nil
 }
 
-// Opened tells that the handshake is complete. Calls after the first, or after Release, do nothing. Any goroutine, one at a time.
+// Opened tells that the handshake is complete. Calls after the first, or after Release, do nothing. Any goroutine.
 func (a *Admission) Opened() {
-	if !a.released.Load() && a.open.CompareAndSwap(false, true) && a.peer != nil {
+	if a.state.CompareAndSwap(admittedHalf, admittedOpen) && a.peer != nil {
 		a.r.peers.opened(a.peer)
 	}
 }
 
-// Release tells that the connection is gone. Calls after the first do nothing. Any goroutine, one at a time.
+// Release tells that the connection is gone. Calls after the first do nothing. Any goroutine.
 func (a *Admission) Release() {
-	if !a.released.CompareAndSwap(false, true) {
+	before := a.state.Swap(admittedGone)
+	if before == admittedGone {
 		return
 	}
 	a.r.admitted.Add(-1)
 	if a.peer != nil {
-		a.r.peers.remove(a.addr, a.peer, !a.open.Load(), a.r.clock())
+		a.r.peers.remove(a.addr, a.peer, before == admittedHalf, a.r.clock())
 	}
 }
 

@@ -13,10 +13,10 @@ const (
 	counterHandshakeFailed                // handshakes failed
 	counterAcceptErrors                   // failed accepts
 	counterRefused                        // connections refused: over a limit, or no descriptor left
-	counterReads                          // read system calls
-	counterWrites                         // write and writev system calls
-	counterBytesIn                        // bytes read from sockets
-	counterBytesOut                       // bytes written to sockets
+	counterReads                          // read system calls, and calls of Stream.Read
+	counterWrites                         // write and writev system calls, and calls of Stream.Write
+	counterBytesIn                        // bytes read from sockets and streams
+	counterBytesOut                       // bytes written to sockets and streams
 	counterWakes                          // waits that blocked
 	counterStale                          // events for a connection that was gone
 	counterExpired                        // deadlines that ended a connection
@@ -66,8 +66,8 @@ type Stats struct {
 	Handshakes, HandshakesFailed          uint64
 	AcceptErrors, Refused                 uint64 // failed accepts; connections refused: over a limit (ClosedBy has the reason), or no descriptor left
 	RefusedPeers, ProxyFailed             uint64 // closed at once because of who the peer is; for want of a valid PROXY header
-	Reads, Writes                         uint64 // system calls
-	BytesIn, BytesOut                     uint64 // on sockets
+	Reads, Writes                         uint64 // system calls, and calls of Stream's methods
+	BytesIn, BytesOut                     uint64 // on sockets and streams
 	Wakes, StaleEvents, Expired, Panics   uint64
 	PoolOutstanding, PoolOutstandingBytes int64             // buffers handed out by the loops' pools
 	PoolCachedBytes                       int64             // idle buffers

@@ -29,11 +29,12 @@ var ErrWouldBlock error = &Error{Why: ReasonIO, Msg: "would block"}
 type Stream interface {
 	// Read reads what is there. ErrWouldBlock: nothing is, and Conn.Ready(ReadReady) will follow. Fewer bytes than p holds
 	// mean that this was all: Ready(ReadReady) follows when there is more. io.EOF is the clean end. Any other error ends the
-	// connection; its Reason(), if it has one, is the close's. An error that comes with bytes counts after them.
+	// connection; its Reason(), if it has one, is the close's. An error that comes with bytes counts after them. After an
+	// error other than ErrWouldBlock it is not called again.
 	Read(p []byte) (n int, err error)
 
 	// Write takes what it can of p, and copies it. Fewer bytes than p has, or ErrWouldBlock: Ready(WriteReady) will follow.
-	// Any other error ends the connection.
+	// Any other error ends the connection, as Read's does, whatever was taken.
 	Write(p []byte) (n int, err error)
 
 	// CloseWrite ends our direction, after everything that Write has taken.
@@ -91,7 +92,9 @@ func (r *Reactor) Attach(ac AttachConfig) (*Conn, error) {
 	if a := ac.Admission; a != nil && a.peer != nil {
 		c.more().peer = a.peer
 	}
-	c.stream = ac.Stream(c)
+	if c.stream = ac.Stream(c); c.stream == nil {
+		return nil, errors.New("reactor: AttachConfig.Stream has returned nil, a stream is required")
+	}
 	l.load.Add(1)
 	if err := l.push(task{kind: taskAttach, c: c}); err != nil {
 		l.load.Add(-1)
@@ -102,6 +105,9 @@ func (r *Reactor) Attach(ac AttachConfig) (*Conn, error) {
 
 // attach takes over a stream.
 func (l *loop) attach(c *Conn) {
+	if c.state == stateClosed { // by a function that was posted before
+		return
+	}
 	if !c.dialled {
 		l.count[counterAccepted]++
 	}
@@ -137,6 +143,9 @@ func (l *loop) attach(c *Conn) {
 
 // refuseAttach ends a stream whose loop has stopped.
 func (l *loop) refuseAttach(c *Conn) {
+	if c.state == stateClosed { // by then: bury has seen to it
+		return
+	}
 	l.load.Add(-1)
 	c.state = stateClosed
 	c.gone.Store(true)
@@ -193,7 +202,7 @@ func (c *Conn) Early() bool {
 	return ok && e.Early()
 }
 
-// errnoStream stands for an error of a Stream's; Conn.broken is the error. It is no number of the kernel's.
+// errnoStream stands for an error of a Stream's; Conn.endErr is the error. It is no number of the kernel's.
 const errnoStream = unix.Errno(1 << 16)
 
 // read reads c's socket or stream. n 0 without an error is the end.
@@ -201,23 +210,29 @@ func (c *Conn) read(p []byte) (int, unix.Errno) {
 	if c.stream == nil {
 		return c.loop.r.sys.read(int(c.fd), p)
 	}
-	if c.broken != nil {
-		return 0, errnoStream
-	}
-	n, err := c.stream.Read(p)
-	if n > 0 && err != nil && err != ErrWouldBlock {
-		c.hangup = true // so that it is read once more, whatever n is
-		return n, 0
+	n := 0
+	if c.endErr == nil {
+		var err error
+		n, err = c.stream.Read(p)
+		switch {
+		case err == nil || err == ErrWouldBlock:
+			if n == 0 {
+				return 0, unix.EAGAIN
+			}
+			return n, 0
+		case err == io.EOF:
+			c.endErr = err
+		default:
+			c.broke("read", err)
+		}
 	}
 	switch {
 	case n > 0:
+		c.hangup = true // so that this is called once more, although n may be small
 		return n, 0
-	case err == nil || err == ErrWouldBlock:
-		return 0, unix.EAGAIN
-	case err == io.EOF:
+	case c.endErr == io.EOF:
 		return 0, 0
 	}
-	c.broken = err
 	return 0, errnoStream
 }
 
@@ -228,25 +243,30 @@ func (c *Conn) write(p []byte) (int, unix.Errno) {
 	}
 	n, err := c.stream.Write(p)
 	switch {
-	case n > 0 || len(p) == 0:
-		return n, 0
-	case err == nil || err == ErrWouldBlock:
+	case err != nil && err != ErrWouldBlock:
+		c.broke("write", err)
+		return 0, errnoStream
+	case n == 0:
 		return 0, unix.EAGAIN
 	}
-	c.broken = err
-	return 0, errnoStream
+	return n, 0
+}
+
+// broke notes an error of c's stream; its reason is the close's.
+func (c *Conn) broke(op string, err error) {
+	why := reasonOf(err)
+	if why == "" {
+		why = ReasonIO
+	}
+	c.endErr = &Error{Why: why, Msg: op, Err: err, gone: true}
 }
 
 // failure is the error behind what read or write has returned.
 func (c *Conn) failure(op string, errno unix.Errno) error {
-	if errno != errnoStream {
-		return ioError(op, errno)
+	if errno == errnoStream {
+		return c.endErr
 	}
-	why := reasonOf(c.broken)
-	if why == "" {
-		why = ReasonIO
-	}
-	return &Error{Why: why, Msg: op, Err: c.broken, gone: true}
+	return ioError(op, errno)
 }
 
 // shutdownWrite ends our direction of c's socket or stream.

@@ -3,6 +3,7 @@ package reactor
 import (
 	"errors"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
@@ -11,7 +12,8 @@ import (
 type Watcher interface {
 	// OnReady says what may be tried now; nothing when it is called because of again or Watch.Wake. It must not block. With
 	// again it is called in the next turn without an event, so it can stop after a fair share. The registration is
-	// edge-triggered: what was not read or written until it would block is not told again. Loop only.
+	// edge-triggered: what was not read or written until it would block is not told again. A panic in it is counted
+	// (Stats.Panics) and goes no further; the watch stays. Loop only.
 	OnReady(ev Readiness) (again bool)
 }
 
@@ -22,7 +24,8 @@ type Watch struct {
 	w      Watcher
 	slot   int32 // in the loop's table; -1: not there
 	gen    int32
-	queued bool // on the loop's list of watches to be called
+	queued bool        // on the loop's list of watches to be called
+	waking atomic.Bool // shared: Wake was called, and the loop does not know yet
 	added  chan error
 	once   sync.Once
 }
@@ -48,7 +51,11 @@ func (r *Reactor) Watch(loop, fd int, w Watcher) (*Watch, error) {
 }
 
 // Wake has OnReady called in one of the next turns without an event. After Close it does nothing. Any goroutine.
-func (w *Watch) Wake() { _ = w.l.push(task{kind: taskWake, watch: w}) }
+func (w *Watch) Wake() {
+	if w.waking.CompareAndSwap(false, true) {
+		_ = w.l.push(task{kind: taskWake, watch: w}) // fails when the loop has stopped: then the watch is closed
+	}
+}
 
 // Close ends the watch: when it returns, OnReady is not running and will not be called any more. Any goroutine except a loop's.
 func (w *Watch) Close() error {
@@ -65,6 +72,7 @@ func (w *Watch) Close() error {
 func (l *loop) performWatch(t *task) {
 	switch {
 	case t.kind == taskWake:
+		t.watch.waking.Store(false) // OnReady comes after this, and sees what the next Wake is not called for
 		l.wakeLater(t.watch)
 	case t.kind == taskUnwatch:
 		l.dropWatch(t.watch)
@@ -131,7 +139,9 @@ func (l *loop) watched(ev *unix.EpollEvent) {
 	l.callWatch(l.watches[i], r)
 }
 
+// callWatch calls OnReady; a panic in it is counted, there is no connection to blame.
 func (l *loop) callWatch(w *Watch, ev Readiness) {
+	defer l.survive()
 	if w.w.OnReady(ev) {
 		l.wakeLater(w)
 	}

@@ -37,7 +37,7 @@ func datagrams(t *testing.T) (a, b int) {
 func TestWatch(t *testing.T) {
 	r := start(t, Config{})
 	a, b := datagrams(t)
-	defer func() { _, _ = unix.Close(a), unix.Close(b) }()
+	defer closeBoth(a, b)
 	var got, turns atomic.Int64
 	w := &watcher{}
 	w.ready = func(ev Readiness) bool {
@@ -98,7 +98,7 @@ func TestWatchesShareTheLoop(t *testing.T) {
 	var busy []*watcher
 	for range 2 {
 		a, b := datagrams(t)
-		defer func() { _, _ = unix.Close(a), unix.Close(b) }()
+		defer closeBoth(a, b)
 		w := &watcher{ready: func(Readiness) bool { return true }}
 		x, err := r.Watch(0, a, w)
 		if err != nil {
@@ -217,7 +217,7 @@ func TestShutdownOfServices(t *testing.T) {
 		if n := len(r.Leaks()) + int(r.Stats().Conns); n != 0 {
 			t.Errorf("patient %v: %d buffers or connections left", patient, n)
 		}
-		_, _ = unix.Close(a), unix.Close(b)
+		closeBoth(a, b)
 	}
 }
 
@@ -360,3 +360,8 @@ func TestStreamPipe(t *testing.T) {
 		_ = c.Post(func() { c.Abort(nil) })
 	}
 }
+
+func closeBoth(a, b int) { _, _ = unix.Close(a), unix.Close(b) }
+
+// sendTo puts a datagram into the socket's peer, as long as there is room.
+func sendTo(fd int) { _, _ = unix.Write(fd, []byte("ping")) }
