@@ -26,7 +26,8 @@ type Config struct {
 
 	// HandshakeTimeout bounds the handshake; half of it without a packet from the peer ends it, too. IdleTimeout closes a
 	// connection without a packet from the peer; the smaller of both ends' counts, and never less than three probe timeouts.
-	// KeepAlive is how often an otherwise silent connection is kept alive; 0: not at all, at most half of IdleTimeout. For the
+	// KeepAlive is how often an otherwise silent connection is kept alive; 0: not at all, at most half of IdleTimeout. Behind a
+	// NAT it is what lets a server find a client again that waits for an answer and has got another port meanwhile. For the
 	// others 0 is the default (10 s, 90 s); else 10 ms … 24 h.
 	HandshakeTimeout, IdleTimeout, KeepAlive time.Duration
 
