@@ -70,7 +70,7 @@ func (a *app) lorisCommand() *cobra.Command {
 	f.DurationVar(&o.again, "again", 2*time.Second, "pause before a hostile connection that has ended is opened again")
 	f.DurationVar(&o.calm, "calm", 5*time.Second, "wait before each window, for the coming and going of the crowd to be over")
 	f.DurationVar(&o.settle, "settle", 10*time.Second, "wait before the last reading, for caches to shrink")
-	f.DurationVar(&o.patience, "patience", time.Minute, "how long the crowd may take to form and to leave")
+	f.DurationVar(&o.patience, "patience", 3*time.Minute, "how long the crowd may take to form and to leave; TCP may need two minutes to notice the end of a peer that read nothing")
 	return cmd
 }
 
