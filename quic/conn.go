@@ -42,6 +42,8 @@ type Conn struct {
 	moving   sync.Mutex                // held by Migrate; taken before mu
 	seen     net.Addr                  // the peer's address as the handler knows it; loop only
 
+	send sender
+
 	mu      sync.Mutex
 	state   connState
 	streams *stream       // the first of a list
@@ -57,7 +59,7 @@ type Conn struct {
 // newConn makes the Conn of a quic-go connection and registers it; nil when the endpoint is closed.
 func newConn(ep *endpoint, p *port, qc *quicgo.Conn, t *tag, accepted bool) *Conn {
 	c := &Conn{ep: ep, port: p, qc: qc, tag: t, loop: p.loop, accepted: accepted, remote: qc.RemoteAddr(), gone: make(chan struct{})}
-	c.seen = c.remote
+	c.seen, c.send.c = c.remote, c
 	select {
 	case <-qc.HandshakeComplete():
 		t.opened()

@@ -3,6 +3,7 @@ package quic
 import (
 	"io"
 	"net"
+	"time"
 
 	quicgo "github.com/quic-go/quic-go"
 
@@ -15,10 +16,12 @@ type stream struct {
 	qs *quicgo.Stream
 	rc *reactor.Conn
 
-	in     reader
-	out    writer
-	reset  Code // for the peer, when it ends in the middle
-	closed bool
+	in      reader
+	out     writer
+	since   time.Time // when the chunk that is being written was begun; with urgency under the sender's lock
+	urgency int8
+	reset   Code // for the peer, when it ends in the middle
+	closed  bool
 
 	linked     bool // on the connection's list; with prev and next under its lock
 	prev, next *stream
@@ -27,7 +30,7 @@ type stream struct {
 var _ reactor.Stream = (*stream)(nil)
 
 func newStream(c *Conn, qs *quicgo.Stream) *stream {
-	s := &stream{c: c, qs: qs}
+	s := &stream{c: c, qs: qs, urgency: urgencyFirst}
 	s.in.again = make(chan struct{}, 1)
 	return s
 }
@@ -107,14 +110,6 @@ func (c *Conn) streamError(err error) error {
 		return io.EOF
 	}
 	return cause
-}
-
-// writeError likewise, for output: there is no clean end of it that the peer decides on.
-func (c *Conn) writeError(err error) error {
-	if err = c.streamError(err); err == io.EOF {
-		return errGone
-	}
-	return err
 }
 
 // checkPath tells the handler when the peer has moved. Loop only.

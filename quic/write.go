@@ -2,6 +2,7 @@ package quic
 
 import (
 	"errors"
+	"io"
 	"sync"
 	"time"
 
@@ -10,22 +11,22 @@ import (
 	"github.com/ron-transport/ron-transport/reactor"
 )
 
-// writer is the output side of a stream. quic-go takes output in two ways: TryWriteAll never blocks, but copies it, into memory
-// of its own that grows with the size; Write sends from where the bytes are, and blocks until they are in packets. So small
-// output goes the first way, and what is larger, or finds the window full, waits in up to two chunks, which a goroutine writes
-// the second way. It exists only while there are chunks. The loop calls the methods; mu guards what the goroutine shares.
+// writer is the output side of a stream. quic-go takes output in two ways: TryWriteAll never blocks, but copies it into memory
+// that it allocates; Write sends from where the bytes are, and blocks until they are in packets. So small output goes the first
+// way, and what is larger, or finds the window full, waits in up to two chunks for the connection's sender, which writes them
+// the second way. The loop calls the methods; mu guards what the sender's goroutines share.
 type writer struct {
 	mu      sync.Mutex
-	queue   [2]*chunk // [0] is being written when running
+	queue   [2]*chunk // the first is being written while writing
 	n       int       // chunks in queue
-	running bool      // the goroutine exists
+	queued  bool      // the sender has the stream, or a goroutine of it
+	writing bool      // a goroutine is inside Write
 	wanting bool      // the loop waits for WriteReady
 	fin     bool      // our end of stream follows the last chunk
 	err     error     // output has ended
-	fn      func()    // the goroutine's function, made once
 }
 
-// chunk is output on its way.
+// chunk is output or input on its way.
 type chunk struct {
 	b   []byte // of a fixed size
 	n   int
@@ -59,7 +60,7 @@ func (w *writer) write(s *stream, p []byte) (int, error) {
 	switch {
 	case w.err != nil:
 		return 0, w.err
-	case w.n == 0 && !w.running && len(p) <= tryWrite:
+	case !w.queued && len(p) <= tryWrite:
 		err := s.qs.TryWriteAll(p)
 		if err == nil {
 			return len(p), nil
@@ -84,8 +85,9 @@ func (w *writer) write(s *stream, p []byte) (int, error) {
 	if taken == 0 {
 		return 0, reactor.ErrWouldBlock
 	}
-	if !w.running {
-		w.start(s)
+	if !w.queued {
+		w.queued = true
+		s.c.send.enqueue(s)
 	}
 	return taken, nil
 }
@@ -93,7 +95,7 @@ func (w *writer) write(s *stream, p []byte) (int, error) {
 // room is a chunk with room in it that is not being written; nil when there is none.
 func (w *writer) room(s *stream, n int) *chunk {
 	first := 0
-	if w.running {
+	if w.writing {
 		first = 1
 	}
 	if w.n > first {
@@ -110,50 +112,39 @@ func (w *writer) room(s *stream, n int) *chunk {
 	return k
 }
 
-// start has the goroutine write.
-func (w *writer) start(s *stream) {
-	w.running = true
-	if w.fn == nil {
-		w.fn = s.writeOut
-	}
-	s.c.ep.wg.Add(1)
-	go w.fn()
-}
-
-// writeOut is the goroutine.
-func (s *stream) writeOut() {
-	defer s.c.ep.wg.Done()
+// writeNext writes the first chunk, on a goroutine of the sender's, and returns whether there is more.
+func (s *stream) writeNext() (more bool) {
 	w := &s.out
 	w.mu.Lock()
-	for w.n > 0 && w.err == nil {
-		k := w.queue[0]
-		w.mu.Unlock()
-		_, err := s.qs.Write(k.b[:k.n])
-		w.mu.Lock()
-		k.release()
-		w.queue[0], w.queue[1] = w.queue[1], nil
-		w.n--
-		if err != nil {
-			w.err = s.c.writeError(err)
-		}
-		if w.wanting {
-			w.wanting = false
-			w.mu.Unlock()
-			s.rc.Ready(reactor.WriteReady)
-			w.mu.Lock()
-		}
+	k := w.queue[0]
+	w.writing = true
+	w.mu.Unlock()
+	_, err := s.qs.Write(k.b[:k.n])
+	w.mu.Lock()
+	k.release()
+	w.queue[0], w.queue[1] = w.queue[1], nil
+	w.n--
+	w.writing = false
+	if err != nil {
+		w.err = s.c.writeError(err)
+		w.drop()
 	}
-	w.drop()
-	w.running = false
-	failed := w.err != nil
-	fin := w.fin && !failed
+	wanting := w.wanting
+	w.wanting = false
+	more = w.n > 0
+	w.queued = more
+	fin := w.fin && !more && err == nil
 	w.mu.Unlock()
 	switch {
-	case failed:
+	case err != nil:
 		s.qs.CancelWrite(CodeWriteTimeout.stream()) // does nothing unless the deadline of end has passed
 	case fin:
 		_ = s.qs.Close()
 	}
+	if wanting {
+		s.rc.Ready(reactor.WriteReady)
+	}
+	return more
 }
 
 // drop forgets chunks that will not be written.
@@ -169,10 +160,9 @@ func (w *writer) drop() {
 func (w *writer) finish(s *stream) {
 	w.mu.Lock()
 	w.fin = true
-	wait := w.running
-	failed := w.err != nil
+	now := !w.queued && w.err == nil
 	w.mu.Unlock()
-	if !wait && !failed {
+	if now {
 		_ = s.qs.Close()
 	}
 }
@@ -180,7 +170,7 @@ func (w *writer) finish(s *stream) {
 // end gives the direction up: at once, or, when the end of stream is due, after what was taken before it.
 func (w *writer) end(s *stream) {
 	w.mu.Lock()
-	fin, wait, failed := w.fin, w.running, w.err != nil
+	fin, wait, failed := w.fin, w.queued, w.err != nil
 	w.mu.Unlock()
 	switch {
 	case !fin || failed:
@@ -188,4 +178,12 @@ func (w *writer) end(s *stream) {
 	case wait:
 		_ = s.qs.SetWriteDeadline(time.Now().Add(lateWrite))
 	}
+}
+
+// writeError is streamError for output: there is no clean end of it that the peer decides on.
+func (c *Conn) writeError(err error) error {
+	if err = c.streamError(err); err == io.EOF {
+		return errGone
+	}
+	return err
 }

@@ -1,0 +1,167 @@
+package quic
+
+import (
+	"sync"
+	"time"
+)
+
+// sender writes the chunks of a connection's streams in the order in which they came, two at a time: so a frame leaves in one
+// piece, and its receiver has little to put together. With quic-go's own order, a packet of each stream in turn, all frames
+// under way end at about the same time, and every stream's reader is woken for each of its packets (64 KiB frames on 16 streams: 6
+// reads and more for each, instead of 2). The second of the two waits behind the first, so that there is no gap between them. What
+// does not get on, because the peer has closed its window or because the path is slow, does not count: it shares with those
+// behind it as quic-go does.
+type sender struct {
+	c  *Conn
+	fn func() // the goroutines' function, made once
+
+	mu      sync.Mutex
+	fifo    []*stream // with chunks to write, from head on
+	head    int
+	workers int     // goroutines that are not stuck
+	first   *stream // of their streams, the one that goes first; nil: none
+	second  *stream // the one behind it
+	check   *time.Timer
+	checked bool // the timer runs
+}
+
+// The order of quic-go (RFC 9218, §4.1: lower goes first). urgencyFirst is what every stream has to begin with: what is small
+// goes beside the first chunk, not behind it.
+const (
+	urgencyFirst  = 3
+	urgencySecond = 4
+)
+
+// enqueue has s's chunks written.
+func (q *sender) enqueue(s *stream) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.push(s)
+	q.staff()
+}
+
+// staff has a goroutine work, or looks after a while whether those that do are stuck.
+func (q *sender) staff() {
+	switch {
+	case q.head == len(q.fifo):
+	case q.workers < maxWriters:
+		q.workers++
+		if q.fn == nil {
+			q.fn = q.run
+		}
+		q.c.ep.wg.Add(1)
+		go q.fn()
+	case q.checked:
+	case q.check == nil:
+		q.checked = true
+		q.check = time.AfterFunc(stuckAfter, q.look)
+	default:
+		q.checked = true
+		q.check.Reset(stuckAfter)
+	}
+}
+
+func (q *sender) push(s *stream) {
+	if q.head > 0 && len(q.fifo) == cap(q.fifo) {
+		n := copy(q.fifo, q.fifo[q.head:])
+		clear(q.fifo[n:])
+		q.fifo, q.head = q.fifo[:n], 0
+	}
+	q.fifo = append(q.fifo, s)
+}
+
+// pop takes the stream whose turn it is; nil when none waits.
+func (q *sender) pop() *stream {
+	if q.head == len(q.fifo) {
+		return nil
+	}
+	s := q.fifo[q.head]
+	q.fifo[q.head] = nil
+	if q.head++; q.head == len(q.fifo) {
+		q.fifo, q.head = q.fifo[:0], 0
+	}
+	return s
+}
+
+// run is a goroutine.
+func (q *sender) run() {
+	defer q.c.ep.wg.Done()
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for {
+		s := q.pop()
+		if s == nil {
+			q.workers--
+			return
+		}
+		q.begin(s)
+		q.mu.Unlock()
+		more := s.writeNext()
+		q.mu.Lock()
+		stuck := q.finish(s)
+		if more {
+			q.push(s)
+		}
+		if stuck {
+			if q.workers == maxWriters {
+				q.staff()
+				return
+			}
+			q.workers++
+		}
+	}
+}
+
+// begin puts s in its place.
+func (q *sender) begin(s *stream) {
+	s.since = time.Now()
+	urgency := urgencyFirst
+	if q.first == nil {
+		q.first = s
+	} else {
+		q.second, urgency = s, urgencySecond
+	}
+	s.prioritize(int8(urgency))
+}
+
+// finish takes s from its place, and returns whether it had lost it before.
+func (q *sender) finish(s *stream) (stuck bool) {
+	switch s {
+	case q.first:
+		if q.first, q.second = q.second, nil; q.first != nil {
+			q.first.prioritize(urgencyFirst)
+		}
+	case q.second:
+		q.second = nil
+	default:
+		return true
+	}
+	return false
+}
+
+// look takes those that are stuck out of the count.
+func (q *sender) look() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.checked = false
+	now := time.Now()
+	for _, s := range [2]*stream{q.first, q.second} {
+		if s != nil && now.Sub(s.since) >= stuckAfter {
+			q.finish(s)
+			s.prioritize(urgencyFirst)
+			q.workers--
+		}
+	}
+	q.staff()
+	if q.workers < maxWriters {
+		q.staff()
+	}
+}
+
+// prioritize gives the stream its place in quic-go's order.
+func (s *stream) prioritize(urgency int8) {
+	if s.urgency != urgency {
+		s.urgency = urgency
+		s.qs.SetPriority(urgency, true)
+	}
+}
