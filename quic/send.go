@@ -40,18 +40,19 @@ func (q *sender) enqueue(s *stream) {
 	q.staff()
 }
 
-// staff has a goroutine work, or looks after a while whether those that do are stuck.
+// staff has goroutines work on what waits. When there are enough of them, it is looked at after a while whether they are stuck.
 func (q *sender) staff() {
-	switch {
-	case q.head == len(q.fifo):
-	case q.workers < maxWriters:
+	waiting := len(q.fifo) - q.head
+	for ; waiting > 0 && q.workers < maxWriters; waiting-- {
 		q.workers++
 		if q.fn == nil {
 			q.fn = q.run
 		}
 		q.c.ep.wg.Add(1)
 		go q.fn()
-	case q.checked:
+	}
+	switch {
+	case waiting <= 0 || q.checked:
 	case q.check == nil:
 		q.checked = true
 		q.check = time.AfterFunc(stuckAfter, q.look)
@@ -95,6 +96,7 @@ func (q *sender) run() {
 			return
 		}
 		q.begin(s)
+		q.staff()
 		q.mu.Unlock()
 		more := s.writeNext()
 		q.mu.Lock()
@@ -153,9 +155,6 @@ func (q *sender) look() {
 		}
 	}
 	q.staff()
-	if q.workers < maxWriters {
-		q.staff()
-	}
 }
 
 // prioritize gives the stream its place in quic-go's order.
