@@ -10,7 +10,6 @@ type backlog[T any] struct {
 // turn begins to work off what was collected, unless the last batch was interrupted.
 func (q *backlog[T]) turn() {
 	if q.at == len(q.now) {
-		clear(q.now)
 		q.now, q.next, q.at = q.next, q.now[:0], 0
 	}
 }
@@ -18,7 +17,7 @@ func (q *backlog[T]) turn() {
 // take returns the next one of the batch; the zero value ends it.
 func (q *backlog[T]) take() (x T) {
 	if q.at < len(q.now) {
-		x = q.now[q.at]
+		x, q.now[q.at] = q.now[q.at], x // what is done must not be kept from the collector
 		q.at++
 	}
 	return x

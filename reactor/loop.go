@@ -259,7 +259,7 @@ func (l *loop) perform(t *task) {
 		l.adopt(t.fd, t.lis, t.sa)
 	case taskDial:
 		if l.stopping { // nobody would end it
-			l.refuseDial(t.c)
+			l.kill(t.c, ErrShuttingDown)
 			return
 		}
 		l.startDial(t.c, t.sa)
@@ -393,7 +393,7 @@ func (l *loop) teardown() {
 			l.r.sys.close(t.fd)
 			l.load.Add(-1)
 		case taskDial:
-			l.refuseDial(t.c)
+			l.kill(t.c, ErrShuttingDown)
 		case taskAttach:
 			l.refuseAttach(t.c)
 		case taskStep:
@@ -402,7 +402,7 @@ func (l *loop) teardown() {
 			t.fn()
 		}
 	}
-	for len(l.dead) > 0 { // dialled, and closed by one of those functions
+	for len(l.dead) > 0 { // dialled or attached
 		l.call(l.bury)
 	}
 	if l.in != nil {

@@ -170,21 +170,6 @@ func (r *Reactor) Dial(network, addr string, dc DialConfig) (*Conn, error) {
 	return c, nil
 }
 
-// refuseDial ends a dial whose loop has stopped.
-func (l *loop) refuseDial(c *Conn) {
-	if c.state == stateClosed { // by then: bury has seen to it
-		return
-	}
-	l.r.sys.close(int(c.fd))
-	l.load.Add(-1)
-	c.state = stateClosed
-	c.gone.Store(true)
-	if c.filter != nil {
-		c.filter.Release()
-	}
-	l.call(func() { c.proto.OnClose(ErrShuttingDown) })
-}
-
 // forget takes a closed listener off the list.
 func (r *Reactor) forget(lis *Listener) {
 	r.mu.Lock()

@@ -43,7 +43,7 @@ func (l *loop) input(c *Conn) {
 			c.pending = false
 			l.process(c, l.takeCipher(c, 0))
 		}
-		if !c.readable || !c.canRead() || c.pending {
+		if !c.readable || !c.canRead() || c.pending || c.state > stateOpen { // what comes after a close is discard's
 			break
 		}
 		n := l.pull(c)
@@ -387,6 +387,10 @@ func (l *loop) inputEnded(c *Conn) {
 // inputBroke notes a failed read; what was read before is delivered first.
 func (l *loop) inputBroke(c *Conn, err error) {
 	c.readable = false
+	if c.state > stateOpen { // closed by OnDrained, just before the read
+		l.brokeClosing(c, err)
+		return
+	}
 	c.end, c.endErr = endError, err
 }
 
@@ -416,6 +420,14 @@ func (l *loop) finishInput(c *Conn) {
 	}
 }
 
+// brokeClosing ends a closing connection whose input has broken.
+func (l *loop) brokeClosing(c *Conn, err error) {
+	if c.stream != nil && c.state == stateDraining && c.Queued() == 0 {
+		c.shutdownWrite() // a stream's directions break one at a time: what it has taken is to arrive
+	}
+	l.kill(c, err)
+}
+
 // discard reads and drops what a peer still sends after we have closed, so that its bytes do not turn our last ones into
 // a reset.
 func (l *loop) discard(c *Conn) {
@@ -429,10 +441,7 @@ func (l *loop) discard(c *Conn) {
 			c.readable = false
 		case errno != 0:
 			c.readable = false
-			if c.stream != nil && c.state == stateDraining && c.Queued() == 0 {
-				c.shutdownWrite() // a stream's directions break one at a time: what it has taken is to arrive
-			}
-			l.kill(c, c.failure("read", errno))
+			l.brokeClosing(c, c.failure("read", errno))
 			return
 		case n == 0:
 			c.readable, c.fin = false, true

@@ -20,13 +20,13 @@ const (
 const simLate = 2 * int64(wheelTick)
 
 // peerOf finds the other end of c.
-func (s *sim) peerOf(c *Conn) *simPeer { return s.k.files[c.fd].sock.peer }
+func (s *sim) peerOf(c *Conn) *simPeer { return s.socket(c).peer }
 
 // connOf finds the connection on socket k; nil: there is none (any more).
 func (s *sim) connOf(k *simSocket) *Conn {
 	for _, l := range s.r.loops {
 		for _, c := range l.slots {
-			if c != nil && k.file != nil && int(c.fd) == k.file.fd && !k.closed {
+			if c != nil && !k.closed && (k.file != nil || k.stream != nil) && s.socket(c) == k {
 				return c
 			}
 		}
@@ -76,8 +76,8 @@ func (s *sim) deadline(c *Conn, k *simSocket) int64 {
 func (s *sim) conns(l *loop, f func(c *Conn, k *simSocket)) {
 	for _, c := range l.slots {
 		if c != nil && c.state != stateClosed && s.failure == "" {
-			if file := s.k.file("a connection", int(c.fd), simConnect); file != nil {
-				f(c, file.sock)
+			if k := s.socket(c); k != nil {
+				f(c, k)
 			}
 		}
 	}
@@ -147,7 +147,7 @@ func (s *sim) checkSleep(sl *simLoop, ms int) {
 // checkRead is called for every read of a socket.
 func (s *sim) checkRead(k *simSocket) {
 	for _, c := range s.k.cur.l.slots {
-		if c == nil || int(c.fd) != k.file.fd || c.state != stateOpen {
+		if c == nil || c.state != stateOpen || s.socket(c) != k {
 			continue
 		}
 		if c.paused != 0 || c.out.bytes > 0 && c.Queued() > s.plan.cfg.HighWater && c.blocked && !c.dirty {
@@ -219,6 +219,7 @@ func (s *sim) closed(p *simProto, cause error) {
 	if p.closed > 1 {
 		s.failf("conn %d: OnClose twice", p.peer.id)
 	}
+	s.checkStream(p.c, cause)
 	if p.inside {
 		s.failf("conn %d: OnClose inside another callback", p.peer.id)
 	}
@@ -240,12 +241,14 @@ func (s *sim) fits(p *simProto, cause error) bool {
 		return cfg.MinRate > 0 && since(p.openedAt, minRateWindow)
 	case cause == errSimAsked:
 		return p.asked
+	case cause == ErrPeerLimit: // dialled: its protocol hears of the refusal
+		return p.c.stream != nil && p.c.dialled && p.c.ext.refusal == cause
 	case cause == errSimFrame:
 		return p.badIn
 	case cause == ErrHandshakeTimeout:
 		return !p.opened && since(k.bornAt, cfg.HandshakeTimeout)
 	case cause == ErrWriteTimeout:
-		return since(k.stalledAt, cfg.WriteTimeout)
+		return since(k.stalledAt, cfg.WriteTimeout) || since(k.relievedAt, cfg.WriteTimeout)
 	case cause == ErrFrameTimeout:
 		return since(max(p.tookAt, p.paused), cfg.FrameTimeout) && !p.c.over && p.c.paused == 0
 	case cause == ErrIdleTimeout:
@@ -262,7 +265,8 @@ func (s *sim) fits(p *simProto, cause error) bool {
 		f, _ := p.c.filter.(*simFilter)
 		return p.thrown || f != nil && f.panicAt >= 0
 	case errors.As(cause, &e):
-		errno, _ := e.Err.(unix.Errno)
+		var errno unix.Errno
+		errors.As(e.Err, &errno)
 		return slices.Contains(k.seen, errno) || !p.opened && errno == unix.ECONNRESET && k.finIn
 	}
 	f, _ := p.c.filter.(*simFilter)
@@ -302,6 +306,11 @@ func (s *sim) checkEnd() {
 	for _, p := range s.protos {
 		if p.closed != 1 {
 			s.failf("conn %d: %d times OnClose", p.peer.id, p.closed)
+		}
+	}
+	for _, st := range s.streams {
+		if st.closes != 1 {
+			s.failf("stream %d: %d times Close", st.k.peer.id, st.closes)
 		}
 	}
 	for i, f := range s.filters {

@@ -107,7 +107,9 @@ type simPeer struct {
 	id       int
 	addr     [4]byte
 	sock     *simSocket
-	lis      *simListener // nil: dialled
+	lis      *simListener // nil: dialled, or a stream
+	streamed bool         // attached as a stream
+	greeting int          // bytes of opHello that were written before the stream was attached
 	dial     simDial
 	filter   Filter
 	shaken   bool

@@ -24,6 +24,7 @@ type simPlan struct {
 	budget   int // Config.BufferBudget, also below what it allows; 0: the default
 	accepted int
 	dialled  int
+	streams  int
 	close    int // step at which listeners close; -1: at the end
 	drain    int // step at which the reactor is drained; likewise
 	abort    int
@@ -35,7 +36,7 @@ func newSimPlan(rng *rand.Rand, seed uint64) simPlan {
 	one := func(n int) bool { return rng.IntN(n) == 0 }
 	p.panics = one(8)
 	p.large = one(40) || p.panics && one(6)
-	p.accepted, p.dialled = 1+rng.IntN(4), rng.IntN(3)
+	p.accepted, p.dialled, p.streams = 1+rng.IntN(3), rng.IntN(3), rng.IntN(4)
 	p.cfg = Config{Loops: 1, Poison: true, ReadBuffer: minReadBuffer, WriteCoalesce: 1 << (10 + rng.IntN(5)), HandshakeWorkers: 1,
 		HandshakeTimeout: -1, FrameTimeout: -1, IdleTimeout: -1, WriteTimeout: -1, LingerTimeout: -1, DrainTimeout: -1, ShutdownGrace: -1,
 		MinRate: -1, MaxConns: -1}
@@ -159,7 +160,7 @@ func (s *sim) newPeer(id int) *simPeer {
 	if one(10) {
 		p.sendFirst(rng)
 	}
-	p.sock = &simSocket{k: s.k, peer: p, recvRoom: 1 << (5 + rng.IntN(8)), sendRoom: 1 << (5 + rng.IntN(8)), stalledAt: -1, drainFrom: -1}
+	p.sock = &simSocket{k: s.k, peer: p, recvRoom: 1 << (5 + rng.IntN(8)), sendRoom: 1 << (5 + rng.IntN(8)), stalledAt: -1, relievedAt: -1, drainFrom: -1}
 	if s.plan.large {
 		p.sock.recvRoom, p.sock.sendRoom = 1<<(12+rng.IntN(8)), 1<<(12+rng.IntN(8))
 	}
@@ -221,6 +222,7 @@ func (s *sim) newProto(c *Conn, p *simPeer) Protocol {
 		s.failf("peer %d: a second protocol for one connection", p.id)
 	}
 	p.proto = pr
+	pr.wrote, pr.hello = p.greeting, p.greeting > 0
 	s.protos = append(s.protos, pr)
 	if s.rng.IntN(2) == 0 {
 		return &simLeaver{pr}
@@ -326,7 +328,7 @@ func (s *sim) startDial(p *simPeer) {
 	p.sock.file, p.sock.connecting = f, true
 	l := s.r.lightest(s.r.loops[0])
 	l.load.Add(1)
-	c := &Conn{loop: l, fd: int32(fd), opts: &connOptions{}, wtick: -1, dialled: true}
+	c := &Conn{loop: l, fd: int32(fd), slot: -1, opts: &connOptions{}, wtick: -1, dialled: true}
 	if flights := s.flights(); flights > 0 {
 		c.filter = s.ourFilter(true, flights)
 		p.filter = s.newFilter(false, flights)

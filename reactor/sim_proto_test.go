@@ -80,7 +80,7 @@ func (p *simProto) OnOpen() {
 	defer p.leave()
 	p.opened = true
 	p.openedAt, p.tookAt = p.s.k.clock, p.s.k.clock
-	if p.s.rng.IntN(4) == 0 {
+	if !p.hello && p.s.rng.IntN(4) == 0 {
 		p.hello = true
 		p.put(appendSimFrame(nil, p.peer.id, opHello, 0, 0, p.s.rng.IntN(50)), nil)
 	}

@@ -78,8 +78,9 @@ type sim struct {
 	steps    []simStep
 	dials    []*simSocket // under way
 	squeezed []*simSocket
-	thrown   int // panics so far
-	told     int // as the reactor has told us
+	streams  []*simStream // attached
+	thrown   int          // panics so far
+	told     int          // as the reactor has told us
 	turns    int
 	piped    int
 
@@ -144,11 +145,12 @@ func simulate(seed uint64, t *simTLS, log func(string, ...any)) (failure string)
 	for range 1 + rng.IntN(2) {
 		s.lis = append(s.lis, s.listen())
 	}
-	for i := range s.plan.accepted + s.plan.dialled {
+	for i := range s.plan.accepted + s.plan.dialled + s.plan.streams {
 		p := s.newPeer(i)
 		if i < s.plan.accepted {
 			p.lis = s.lis[rng.IntN(len(s.lis))]
 		}
+		p.streamed = i >= s.plan.accepted+s.plan.dialled
 		s.peers = append(s.peers, p)
 	}
 	s.run()
@@ -226,6 +228,7 @@ func (s *sim) events() {
 			e.do()
 		}
 	}
+	s.untold()
 	if !s.plan.jumpy || s.rng.IntN(30) > 0 {
 		return
 	}
@@ -246,7 +249,7 @@ func (s *sim) events() {
 
 // act lets one thing happen outside of the loops; false: there is nothing.
 func (s *sim) act() bool {
-	n := len(s.peers) + 8
+	n := len(s.peers) + 9
 	first := s.rng.IntN(n)
 	for i := range n {
 		at := (first + i) % n
@@ -268,6 +271,8 @@ func (s *sim) act() bool {
 			did = s.actShutdown()
 		case 7:
 			did = s.actPipe()
+		case 8:
+			did = s.actReady()
 		default:
 			p := s.peers[at]
 			did = !p.came && s.come(p) || p.act()
@@ -294,6 +299,8 @@ func (s *sim) come(p *simPeer) bool {
 	}
 	p.came = true
 	switch {
+	case p.streamed:
+		s.comeAsStream(p)
 	case p.lis == nil:
 		s.startDial(p)
 	case p.lis.closed:
@@ -318,10 +325,9 @@ func (s *sim) actPost() bool {
 	if len(s.posts) == 0 {
 		return false
 	}
-	switch f := take(s, &s.posts); {
-	case f.p == nil:
+	if f := take(s, &s.posts); f.p == nil {
 		f.run()
-	case f.p.c.Post(f.run) != nil:
+	} else if f.p.c.Post(f.run) != nil {
 		f.drop()
 	}
 	return true

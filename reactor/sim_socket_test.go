@@ -10,9 +10,10 @@ import (
 type simSocket struct {
 	k          *simKernel
 	peer       *simPeer
-	file       *simFile // nil until accepted
-	connecting bool     // connect was not called yet or is under way
-	called     bool     // connect was called
+	file       *simFile   // nil until accepted
+	stream     *simStream // not nil: it is a stream that is not a socket
+	connecting bool       // connect was not called yet or is under way
+	called     bool       // connect was called
 
 	recv     []byte // arrived, not read
 	recvRoom int
@@ -24,6 +25,8 @@ type simSocket struct {
 	taken  int  // bytes, in all
 	finIn  bool // the peer's end of stream has arrived
 	finOut bool // ours was sent
+	ended  bool // of a stream: ours was sent before Close
+	lost   bool // of a stream: closing has reset it
 	reset  bool // the connection is broken
 	linger bool // closing resets
 	closed bool
@@ -35,6 +38,7 @@ type simSocket struct {
 	bornAt, lastIO, stalledAt int64 // stalledAt: first refusal since the last progress; -1: none
 	waits                     bool  // for tokens or memory, when last looked at
 	waitedAt                  int64 // when that had ended
+	relievedAt                int64 // of a stream: what stalledAt was until it told of room; -1: it has not
 	drainFrom, drainedAt      int64 // when the loop began to drain it, -1: not yet; when the end of stream was sent
 }
 
@@ -81,13 +85,18 @@ func (s *simSocket) relieved() {
 }
 
 func (s *simSocket) notify(bits uint32) {
-	if s.file != nil && !s.closed {
+	if s.stream != nil {
+		s.stream.notify(bits)
+	} else if s.file != nil && !s.closed {
 		s.k.notify(s.file, bits)
 	}
 }
 
 // arrive is the peer's bytes coming in.
 func (s *simSocket) arrive(p []byte) {
+	if s.stream != nil && s.closed && !s.lost {
+		return // nobody wants it, and it does no harm to the other direction
+	}
 	if s.closed || s.reset {
 		s.peer.gotReset = true
 		return
@@ -117,7 +126,13 @@ func (s *simSocket) breakDown(errno unix.Errno) {
 // hangUp is our descriptor being closed: what was taken still goes out, unless input was left unread.
 func (s *simSocket) hangUp() {
 	s.closed = true
-	if s.linger || len(s.recv) > 0 || s.connecting {
+	lost := s.linger || len(s.recv) > 0 || s.connecting
+	if s.stream != nil {
+		s.ended, s.recv = s.finOut, nil
+		lost = s.linger || !s.finOut
+		s.lost = lost
+	}
+	if lost {
 		s.peer.gotReset = true
 		s.send = s.send[:min(len(s.send), s.k.rng.IntN(len(s.send)+1))]
 	}

@@ -64,7 +64,7 @@ type Stats struct {
 	Conns                                 int64 // connections that exist
 	Accepted, Opened, Closed              uint64
 	Handshakes, HandshakesFailed          uint64
-	AcceptErrors, Refused                 uint64 // failed accepts; connections refused: over a limit (ClosedBy has the reason), or no descriptor left
+	AcceptErrors, Refused                 uint64 // failed accepts; connections refused: over a limit (ClosedBy has the reason, but for those of Admit), or no descriptor left
 	RefusedPeers, ProxyFailed             uint64 // closed at once because of who the peer is; for want of a valid PROXY header
 	Reads, Writes                         uint64 // system calls, and calls of Stream's methods
 	BytesIn, BytesOut                     uint64 // on sockets and streams

@@ -16,7 +16,7 @@ const (
 	ReadReady Readiness = 1 << iota
 	// WriteReady: something may be written again.
 	WriteReady
-	// HangUp: the other end is gone, or will send nothing more; reading tells.
+	// HangUp: the other end is gone, or will send nothing more; reading goes on until it tells, or would block.
 	HangUp
 )
 
@@ -25,12 +25,13 @@ var ErrWouldBlock error = &Error{Why: ReasonIO, Msg: "would block"}
 
 // Stream is a byte stream that is not a socket of the reactor's, such as a stream of a QUIC connection. A Conn made by
 // Attach uses one in place of a socket. All methods except the addresses are called on the connection's loop and must not
-// block. Slices are the reactor's again when the call returns.
+// block. Slices are the reactor's again when the call returns. A Ready that is to follow also follows when the stream breaks.
+// A panic in a method ends the process, as one in the reactor does.
 type Stream interface {
-	// Read reads what is there. ErrWouldBlock: nothing is, and Conn.Ready(ReadReady) will follow. Fewer bytes than p holds
-	// mean that this was all: Ready(ReadReady) follows when there is more. io.EOF is the clean end. Any other error ends the
-	// connection; its Reason(), if it has one, is the close's. An error that comes with bytes counts after them. After an
-	// error other than ErrWouldBlock it is not called again.
+	// Read reads what is there; it is called at first without Ready. ErrWouldBlock: nothing is, and Conn.Ready(ReadReady) will
+	// follow. Fewer bytes than p holds mean that this was all: Ready(ReadReady) follows when there is more, or the end. io.EOF
+	// is the clean end. Any other error ends the connection; its Reason(), if it has one, is the close's. An error that comes
+	// with bytes counts after them. After an error other than ErrWouldBlock it is not called again.
 	Read(p []byte) (n int, err error)
 
 	// Write takes what it can of p, and copies it. Fewer bytes than p has, or ErrWouldBlock: Ready(WriteReady) will follow.
@@ -40,10 +41,10 @@ type Stream interface {
 	// CloseWrite ends our direction, after everything that Write has taken.
 	CloseWrite()
 
-	// Reset ends both directions, and what Write has taken may be lost; cause says why. Close follows.
+	// Reset ends both directions, and what Write has taken may be lost; cause, which may be nil, says why. Close follows.
 	Reset(cause error)
 
-	// Close is the last call; a direction that has not ended by then is given up.
+	// Close is the last call but for the addresses; a direction that has not ended by then is given up.
 	Close()
 
 	// LocalAddr and RemoteAddr are the ends' addresses. Any goroutine.
@@ -55,7 +56,8 @@ type Stream interface {
 type AttachConfig struct {
 	// Loop is the loop that the connection is to belong to. 0 … Reactor.Loops() - 1.
 	Loop int
-	// Stream makes the stream. Required. Called on the goroutine that attaches; Conn.Ready may be called at once.
+	// Stream makes the stream. Required. Called on the goroutine that attaches; before Attach has returned, only Ready and
+	// Post of the Conn's methods may be called.
 	Stream func(*Conn) Stream
 	// Protocol makes the connection's protocol; OnOpen follows at once. Required. Called on the loop.
 	Protocol func(*Conn) Protocol
@@ -75,7 +77,8 @@ type AttachConfig struct {
 
 // Attach makes a connection of a stream. From then on all that holds for connections on sockets holds for it, except
 // Reactor.Shutdown's end of accepting and the limits on connections: what carries the stream sees to those (Service,
-// Admission). When it returns an error, no method of the stream is called. Any goroutine.
+// Admission). On the loop itself the connection may be used and closed at once; one that is closed before its turn has come never
+// gets a Protocol. When Attach returns an error, no method of the stream is called. Any goroutine.
 func (r *Reactor) Attach(ac AttachConfig) (*Conn, error) {
 	switch {
 	case ac.Stream == nil || ac.Protocol == nil:
@@ -143,22 +146,10 @@ func (l *loop) attach(c *Conn) {
 
 // refuseAttach ends a stream whose loop has stopped.
 func (l *loop) refuseAttach(c *Conn) {
-	if c.state == stateClosed { // by then: bury has seen to it
-		return
+	if c.dialled && c.state != stateClosed {
+		l.call(func() { c.proto = c.opts.protocol(c) })
 	}
-	l.load.Add(-1)
-	c.state = stateClosed
-	c.gone.Store(true)
-	c.stream.Reset(ErrShuttingDown)
-	c.stream.Close()
-	l.call(func() {
-		switch {
-		case c.dialled:
-			c.opts.protocol(c).OnClose(ErrShuttingDown)
-		case c.opts.onError != nil:
-			c.opts.onError(c.RemoteAddr(), ErrShuttingDown)
-		}
-	})
+	l.abort(c, ErrShuttingDown)
 }
 
 // Ready tells c's loop what its stream can do again. It may be called too often, and after the end. It does not allocate,
@@ -173,6 +164,7 @@ func (c *Conn) Ready(ev Readiness) {
 func (l *loop) becameReady(c *Conn) {
 	ev := Readiness(c.events.Swap(0))
 	if c.slot < 0 || c.state == stateClosed {
+		c.hangup = c.hangup || ev&HangUp != 0 // it is read when it is attached, and then it counts how far
 		l.count[counterStale]++
 		return
 	}
@@ -241,6 +233,9 @@ func (c *Conn) write(p []byte) (int, unix.Errno) {
 	if c.stream == nil {
 		return c.loop.r.sys.write(int(c.fd), p)
 	}
+	if len(p) == 0 { // an empty reservation
+		return 0, 0
+	}
 	n, err := c.stream.Write(p)
 	switch {
 	case err != nil && err != ErrWouldBlock:
@@ -291,6 +286,9 @@ func (c *Conn) closeSource() {
 func (l *loop) abort(c *Conn, cause error) {
 	if c.state == stateClosed {
 		return
+	}
+	if c.state >= stateDraining && c.cause == nil {
+		c.cause = cause // what was written may be lost: that is no clean close
 	}
 	if c.stream != nil {
 		c.stream.Reset(cause)
