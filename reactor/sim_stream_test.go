@@ -65,6 +65,9 @@ func (s *sim) attach(p *simPeer, loop int, near bool) {
 			s.thrown++
 			panic(simPanic{})
 		}
+		if c.loop.stopping && !c.dialled {
+			s.failf("peer %d: its stream is served although the loop is drained", p.id)
+		}
 		return s.newProto(c, p)
 	}}
 	if rng.IntN(2) == 0 {
@@ -133,7 +136,7 @@ func (st *simStream) attached(c *Conn) Stream {
 	if st.s.rng.IntN(4) == 0 {
 		st.armed = true
 	}
-	if st.k.finIn && st.s.rng.IntN(2) == 0 {
+	if st.k.finIn && st.s.rng.IntN(4) > 0 {
 		st.pending |= HangUp
 		st.ready()
 	}
@@ -375,6 +378,11 @@ func (s *sim) checkStream(c *Conn, cause error) {
 	}
 	if cause == nil && (st.resets > 0 || !st.k.ended) {
 		s.failf("stream %d: a clean close with %d resets, CloseWrite %v", st.k.peer.id, st.resets, st.k.ended)
+	}
+	var pe *PanicError
+	aborted := errors.As(cause, &pe) || cause == ErrSlowPeer || cause == ErrWriteTimeout || cause == ErrMinWriteRate || cause == ErrDrainTimeout
+	if aborted && st.resets != 1 {
+		s.failf("stream %d: closed with %v, without Reset", st.k.peer.id, cause)
 	}
 	var r simReason
 	if errors.As(cause, &r) && reasonOf(cause) != ReasonPeerLimit {
