@@ -338,3 +338,31 @@ func TestDialRefused(t *testing.T) {
 		t.Fatalf("cause %v", err)
 	}
 }
+
+// Two ends of ours with more queued output than their high-water marks do not wait for each other: the one that has dialled goes
+// on reading, and so do the answers.
+func TestBothEndsAboveTheirMarks(t *testing.T) {
+	r := start(t, Config{SendBuffer: 16 << 10, RecvBuffer: 16 << 10, WriteTimeout: time.Minute})
+	lis := listen(t, r, echo)
+	const total = 3 << 20
+	var k closes
+	got := 0
+	client := script{close: k.add}
+	client.open = func(c *Conn) {
+		if err := c.Write(make([]byte, total)); err != nil || c.Writable() {
+			t.Errorf("written: %v, writable %v", err, c.Writable())
+		}
+	}
+	client.data = func(c *Conn, p []byte) (int, int, error) {
+		if got += len(p); got == total {
+			c.Close(nil)
+		}
+		return len(p), 0, nil
+	}
+	if _, err := r.Dial("tcp", lis.Addr().String(), DialConfig{Protocol: client.with}); err != nil {
+		t.Fatal(err)
+	}
+	if err := k.one(t); err != nil || got != total {
+		t.Errorf("closed with %v, %d of %d bytes came back", err, got, total)
+	}
+}

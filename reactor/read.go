@@ -23,12 +23,17 @@ func (c *Conn) canRead() bool {
 	case stateHandshake:
 		return !c.stepping && c.end == endNone
 	case stateOpen:
-		return c.paused == 0 && !c.over && c.end == endNone
+		return !c.held() && c.end == endNone
 	case stateDraining, stateLingering:
 		return true
 	}
 	return false
 }
+
+// held says whether an open connection is not read for now. One that we have dialled goes on while its output is above the
+// high-water mark: it asks and its peer answers, and were neither read until its output has drained, they would wait for each
+// other. What it reads costs nothing but what its protocol makes of it, and the hard cap bounds that.
+func (c *Conn) held() bool { return c.paused != 0 || c.over && !c.dialled }
 
 // input runs the reading side of c for one turn: what waits is delivered, the socket is read within the budget, and the
 // output that came of it is flushed.
@@ -113,7 +118,11 @@ func (l *loop) finish(c *Conn) {
 	*w = workBuffer{}
 	l.cur = nil
 	l.armRead(c)
-	if c.pending && c.paused == 0 && !c.over || c.readable && c.canRead() {
+	again := c.readable && c.canRead()
+	if c.pending {
+		again = c.paused == 0 && !c.over
+	}
+	if again {
 		l.enqueue(c)
 	}
 }
@@ -267,7 +276,7 @@ func (l *loop) process(c *Conn, src []byte) {
 	if len(src) > 0 && c.state <= stateOpen && c.end == endNone {
 		c.cipher = l.pool.Get(len(src))
 		c.cipherLen = copy(c.cipher.B, src)
-		if c.state == stateOpen && (c.paused != 0 || c.over) {
+		if c.state == stateOpen && c.held() {
 			c.pending = true // whole records may be among it: no event will tell
 		}
 	}
@@ -306,9 +315,9 @@ func (l *loop) deliver(c *Conn) bool {
 	for c.state == stateOpen {
 		have := w.end - w.start
 		if have == 0 || have < c.need {
-			return c.paused == 0 && !c.over
+			return !c.held()
 		}
-		if c.paused != 0 || c.over {
+		if c.held() {
 			c.pending = true
 			return false
 		}
@@ -332,6 +341,9 @@ func (l *loop) deliver(c *Conn) bool {
 			stopped = true
 			l.flush(c)
 		}
+		if stopped && c.over && !c.held() {
+			stopped = false // the flush has not helped, and it is read all the same
+		}
 		if n == 0 && !stopped && c.starved {
 			c.pending = true // it waits for OnDrained: again at the low mark
 			l.overflows(c)
@@ -352,7 +364,7 @@ func (l *loop) armRead(c *Conn) {
 		c.stopFrame()
 		return
 	}
-	partial := (c.in != nil || c.cipherLen > 0) && !c.pending && c.paused == 0 && !c.over
+	partial := (c.in != nil || c.cipherLen > 0) && !c.pending && !c.held()
 	switch {
 	case !partial:
 		c.stopFrame()

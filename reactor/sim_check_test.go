@@ -106,7 +106,7 @@ func (s *sim) checkTurn(sl *simLoop) {
 		if at := l.earliest(c); at != 0 && (c.wtick < 0 || c.wtick > max(at/int64(wheelTick)+1, l.wheel.tick)) {
 			s.failf("conn %d: deadline %v is filed under tick %d (now %d)", id, time.Duration(at), c.wtick, l.wheel.tick)
 		}
-		kept := !c.queued && c.state == stateOpen && (c.in != nil || c.cipherLen > 0) && !c.pending && c.paused == 0 && !c.over
+		kept := !c.queued && c.state == stateOpen && (c.in != nil || c.cipherLen > 0) && !c.pending && !c.held()
 		if kept && c.readAt == 0 && l.r.cfg.FrameTimeout > 0 {
 			s.failf("conn %d: a partial frame without a deadline", id)
 		}
@@ -150,7 +150,7 @@ func (s *sim) checkRead(k *simSocket) {
 		if c == nil || c.state != stateOpen || s.socket(c) != k {
 			continue
 		}
-		if c.paused != 0 || c.out.bytes > 0 && c.Queued() > s.plan.cfg.HighWater && c.blocked && !c.dirty {
+		if c.paused != 0 || c.out.bytes > 0 && c.Queued() > s.plan.cfg.HighWater && c.blocked && !c.dirty && !c.dialled {
 			s.failf("conn %d: read although paused %v, with %d bytes queued", k.peer.id, c.paused, c.Queued())
 		}
 	}
@@ -250,7 +250,7 @@ func (s *sim) fits(p *simProto, cause error) bool {
 	case cause == ErrWriteTimeout:
 		return since(k.stalledAt, cfg.WriteTimeout) || since(k.relievedAt, cfg.WriteTimeout)
 	case cause == ErrFrameTimeout:
-		return since(max(p.tookAt, p.paused), cfg.FrameTimeout) && !p.c.over && p.c.paused == 0
+		return since(max(p.tookAt, p.paused), cfg.FrameTimeout) && !p.c.held()
 	case cause == ErrIdleTimeout:
 		return since(max(p.openedAt, k.lastIO), cfg.IdleTimeout)
 	case cause == ErrDrainTimeout:

@@ -63,7 +63,9 @@ func (l *loop) overflows(c *Conn) {
 		return
 	}
 	c.over = true
-	c.stopFrame()
+	if c.held() {
+		c.stopFrame()
+	}
 	if c.ext != nil && c.ext.pipe != nil {
 		l.tellPipe(c, pipePause)
 	}
