@@ -21,9 +21,10 @@ type Config struct {
 	// WriteCoalesce is how many bytes of output one system call carries at least, when there are as many. 1 KiB … 1 MiB.
 	WriteCoalesce int
 
-	// HighWater, LowWater and HardCap are marks on the queued output of one connection, in bytes: above HighWater it is not
-	// read and Writable is false, at LowWater that ends, and a write at or above HardCap closes it as slow_peer.
-	// 0 < LowWater <= HighWater < HardCap <= 1 GiB.
+	// HighWater, LowWater and HardCap are marks on the queued output of one connection, in bytes: above HighWater Writable is
+	// false, and a connection that was accepted is not read, at LowWater that ends, and a write at or above HardCap closes it as
+	// slow_peer. A connection that we have dialled is read all the same: it is the one that asks, and were neither end read,
+	// they would wait for each other. 0 < LowWater <= HighWater < HardCap <= 1 GiB.
 	HighWater, LowWater, HardCap int
 
 	// BufferBudget is how many bytes of buffers the connections may hold together before the marks shrink: each loop has an

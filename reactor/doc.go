@@ -19,5 +19,5 @@
 // # Bytes out
 //
 // Writes only append. The queue is flushed once per connection and turn, Config.WriteCoalesce bytes per system call.
-// What the kernel does not take waits; above the high-water mark the connection is not read until it has drained.
+// What the kernel does not take waits; above the high-water mark a connection that was accepted is not read until it has drained.
 package reactor
