@@ -1,6 +1,7 @@
 package quic
 
 import (
+	"runtime"
 	"sync"
 
 	"github.com/ron-transport/ron-transport/reactor"
@@ -15,7 +16,8 @@ type reader struct {
 	ahead  *chunk        // what the goroutine has read; nil when there is nothing
 	off    int           // how much of it the loop has taken
 	direct bool          // quic-go has a byte at least, and the goroutine waits for again: the loop may read
-	much   bool          // the last read of the loop's brought much
+	much   bool          // what comes is much
+	few    int           // reads of the loop's in a row that brought little
 	end    error         // follows ahead, and stays
 	closed bool          // nobody reads any more
 	again  chan struct{} // the loop has read; buffered, so that it never waits
@@ -42,6 +44,7 @@ func (s *stream) arrived(err error) (more bool) {
 	case r.ahead != nil || r.much:
 		r.direct = true
 		r.mu.Unlock()
+		runtime.Gosched() // what comes with the first packet is waited for
 		s.rc.Ready(reactor.ReadReady)
 		<-r.again
 		return true
@@ -93,7 +96,8 @@ func (r *reader) read(s *stream, p []byte) (int, error) {
 	m, err := s.qs.Read(p[n:])
 	n += m
 	r.mu.Lock()
-	r.direct, r.much = false, n >= smallChunk
+	r.direct = false
+	r.judge(n)
 	if err != nil {
 		err = s.c.streamError(err)
 		r.end = err
@@ -105,6 +109,19 @@ func (r *reader) read(s *stream, p []byte) (int, error) {
 		err = nil
 	}
 	return n, err
+}
+
+// judge says by the size of a read whether much comes at once. A large frame, too, begins with a few packets: it takes several
+// small reads in a row to change its mind.
+func (r *reader) judge(n int) {
+	switch {
+	case n >= smallChunk:
+		r.much, r.few = true, 0
+	case r.few < fewReads:
+		r.few++
+	default:
+		r.much = false
+	}
 }
 
 // take copies from what was read ahead.

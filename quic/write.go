@@ -11,8 +11,8 @@ import (
 	"github.com/ron-transport/ron-transport/reactor"
 )
 
-// writer is the output side of a stream. quic-go takes output in two ways: TryWriteAll never blocks, but copies it into memory
-// that it allocates; Write sends from where the bytes are, and blocks until they are in packets. So small output goes the first
+// writer is the output side of a stream. quic-go takes output in two ways: TryWriteAll never blocks, but copies it, into memory
+// that it allocates beyond a packet's size; Write sends from where the bytes are, and blocks until they are in packets. So small output goes the first
 // way, and what is larger, or finds the window full, waits in up to two chunks for the connection's sender, which writes them
 // the second way. The loop calls the methods; mu guards what the sender's goroutines share.
 type writer struct {
