@@ -152,6 +152,9 @@ const (
 	handoverTimeout = time.Minute
 	// handoverPause is waited after a failed accept of a successor.
 	handoverPause = 50 * time.Millisecond
+	// watchYields is how often a loop with watches lets other goroutines run before it blocks. Measured with QUIC on two
+	// cores, server CPU per 4 KiB and 64 KiB echo: 64 and 852 µs with 1, 52 and 553 with 4, 53 and 656 with 16, 59 and 836 with 64.
+	watchYields = 4
 	// decayEvery is how often unused pool memory is given back.
 	decayEvery = time.Second
 	// wakeToken marks the eventfd in epoll data; slots are never negative.

@@ -162,10 +162,9 @@ func (l *loop) wait(worked bool) int {
 		if n, errno := l.r.sys.epollPoll(l.ep, l.events); n > 0 && errno == 0 {
 			return n
 		}
-		if l.busy() {
+		if l.busy() || l.yield() {
 			return 0
 		}
-		runtime.Gosched()
 	}
 	l.queue.sleeping.Store(true)
 	defer l.queue.sleeping.Store(false)
@@ -178,6 +177,23 @@ func (l *loop) wait(worked bool) int {
 	}
 	l.count[counterWakes]++
 	return n
+}
+
+// yield lets other goroutines run, and returns whether they have brought work. Where connections are on sockets of a Watch, what
+// the loop has read goes through several goroutines before it comes back as a task; blocking in between costs more than asking a
+// few times.
+func (l *loop) yield() (work bool) {
+	rounds := 1
+	if l.watching > 0 {
+		rounds = watchYields
+	}
+	for range rounds {
+		runtime.Gosched()
+		if l.queue.waiting.Load() > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // timeout is how long the loop may block, in milliseconds; -1 for ever.
