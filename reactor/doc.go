@@ -20,4 +20,9 @@
 //
 // Writes only append. The queue is flushed once per connection and turn, Config.WriteCoalesce bytes per system call.
 // What the kernel does not take waits; above the high-water mark a connection that was accepted is not read until it has drained.
+//
+// # Streams, watches and services
+//
+// A connection need not be a socket: Reactor.Attach makes one of a Stream, and all of the above holds for it. Reactor.Watch has a
+// loop look after a descriptor that is no connection, and a Service is what brings connections by such ways; Shutdown ends it.
 package reactor

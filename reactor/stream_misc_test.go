@@ -2,6 +2,7 @@ package reactor
 
 import (
 	"errors"
+	"io"
 	"net"
 	"net/netip"
 	"strings"
@@ -75,6 +76,37 @@ func TestReadyAtAnyTime(t *testing.T) {
 	turnOf(l)
 	if got := strings.Join(s.calls, " "); got != resets || l.count[counterStale] != stale+1 || l.conns != 0 {
 		t.Errorf("after the end: %q, %d connections, %d stale events", got, l.conns, l.count[counterStale]-stale)
+	}
+}
+
+// A connection that its protocol closes with a reply in place, in the turn in which the peer ends too, does not wait for the
+// end that it has read already.
+func TestCloseAndEndInOneTurn(t *testing.T) {
+	_, l := streamLoop(t, Config{LingerTimeout: time.Hour})
+	s := &canned{room: 1 << 20}
+	reads := 0
+	s.read = func(p []byte) (int, error) {
+		if reads++; reads == 1 {
+			return 1000, nil
+		}
+		return 0, io.EOF
+	}
+	var causes []error
+	c, err := l.r.Attach(AttachConfig{Stream: func(c *Conn) Stream { c.Ready(HangUp); return s }, Protocol: script{
+		data: func(c *Conn, p []byte) (int, int, error) {
+			err := c.WriteInPlace(p)
+			c.Close(nil)
+			return len(p), 0, err
+		},
+		close: func(_ *Conn, err error) { causes = append(causes, err) }}.with})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		turnOf(l)
+	}
+	if len(causes) != 1 || causes[0] != nil || s.took != 1000 || strings.Join(s.calls, " ") != ends {
+		t.Errorf("OnClose %v, %d bytes, the stream was told %v, state %d", causes, s.took, s.calls, c.state)
 	}
 }
 

@@ -31,8 +31,8 @@ type Watch struct {
 }
 
 // Watch has a loop tell w of a descriptor until Watch.Close returns. OnReady is called for what is there already, also before
-// Watch has returned. fd must be non-blocking; it stays the caller's, and is closed after Watch.Close. A loop does not end while it has watches: see Service. Any goroutine
-// except a loop's.
+// Watch has returned. fd must be non-blocking; it stays the caller's, and is closed after Watch.Close. A loop does not end while
+// it has watches: see Service. Any goroutine except a loop's.
 func (r *Reactor) Watch(loop, fd int, w Watcher) (*Watch, error) {
 	switch {
 	case w == nil:
@@ -50,7 +50,8 @@ func (r *Reactor) Watch(loop, fd int, w Watcher) (*Watch, error) {
 	return wa, nil
 }
 
-// Wake has OnReady called once more without an event, in one of the next turns; that call sees what the caller did before. After Close it does nothing. Any goroutine.
+// Wake has OnReady called once more without an event, in one of the next turns; that call sees what the caller did before.
+// After Close it does nothing. Any goroutine.
 func (w *Watch) Wake() {
 	if w.waking.CompareAndSwap(false, true) {
 		_ = w.l.push(task{kind: taskWake, watch: w}) // fails when the loop has stopped: then the watch is closed
