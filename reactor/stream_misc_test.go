@@ -307,3 +307,23 @@ func TestWatchCloseWaits(t *testing.T) {
 		t.Errorf("%d watches left", n)
 	}
 }
+
+// Streams that are refused beyond those that a loop keeps for it are reset with the reason at once, without a word.
+func TestRefusedStreamsAreBounded(t *testing.T) {
+	_, l := streamLoop(t, Config{})
+	l.refused = maxRefused
+	s := &canned{room: 1 << 20}
+	var got []error
+	_, err := l.r.Attach(AttachConfig{Stream: func(*Conn) Stream { return s }, Protocol: echo.with, Refusal: ErrPeerLimit,
+		Refuse: func(*Conn, error) { t.Error("told") }, OnError: func(_ net.Addr, err error) { got = append(got, err) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	turnOf(l)
+	if len(got) != 1 || got[0] != ErrPeerLimit || s.cause != ErrPeerLimit || strings.Join(s.calls, " ") != resets {
+		t.Errorf("OnError %v, the stream was told %v (%v)", got, s.calls, s.cause)
+	}
+	if l.refused != maxRefused || l.count[counterRefused] != 1 || l.conns != 0 {
+		t.Errorf("%d being refused, %d counted, %d connections", l.refused, l.count[counterRefused], l.conns)
+	}
+}
