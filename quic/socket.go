@@ -42,7 +42,7 @@ func openSockets(r *reactor.Reactor, addr string, n int, cfg Config) ([]*socket,
 	if err != nil {
 		return nil, &Error{Why: reactor.ReasonIO, Msg: "listen " + addr, Err: err}
 	}
-	return watchSockets(r, 0, to, n, cfg)
+	return watchSockets(r, 0, to, n, true, cfg)
 }
 
 // openSocket opens a socket on addr for one loop.
@@ -51,18 +51,18 @@ func openSocket(r *reactor.Reactor, loop int, addr string, cfg Config) (*socket,
 	if err != nil {
 		return nil, &Error{Why: reactor.ReasonIO, Msg: "bind " + addr, Err: err}
 	}
-	all, err := watchSockets(r, loop, to, 1, cfg)
+	all, err := watchSockets(r, loop, to, 1, false, cfg)
 	if err != nil {
 		return nil, err
 	}
 	return all[0], nil
 }
 
-// watchSockets opens n sockets and has loops read them, one each.
-func watchSockets(r *reactor.Reactor, loop int, addr netip.AddrPort, n int, cfg Config) ([]*socket, error) {
+// watchSockets opens n sockets and has loops read them, one each. They accept connections, or dial them.
+func watchSockets(r *reactor.Reactor, loop int, addr netip.AddrPort, n int, accept bool, cfg Config) ([]*socket, error) {
 	socks, err := udp.Open(addr, udp.Options{
 		Sockets: n, SendBuffer: cfg.SendBuffer, RecvBuffer: cfg.RecvBuffer,
-		DisableGRO: cfg.DisableGRO, DisableGSO: cfg.DisableGSO, Logger: cfg.Logger,
+		DisableGRO: cfg.DisableGRO, DisableGSO: cfg.DisableGSO, Logger: cfg.Logger, JoinPeers: accept,
 	})
 	if err != nil {
 		return nil, &Error{Why: reactor.ReasonIO, Msg: "bind " + addr.String(), Err: err}

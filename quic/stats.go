@@ -21,9 +21,10 @@ type Stats struct {
 	DatagramsOut, BytesOut uint64
 	ReadCalls, WriteCalls  uint64 // system calls
 	Coalesced              uint64 // of DatagramsIn, those that the kernel had joined with others
+	Moved                  uint64 // of Coalesced, those that were another loop's, and were given to its socket
 	Truncated, Oversized   uint64 // datagrams dropped because they were larger than any of QUIC's
 	Overflows              uint64 // datagrams that the kernel dropped because the socket's buffer was full
-	Lost                   uint64 // datagrams that the kernel did not take in time
+	Lost                   uint64 // datagrams that the kernel did not take in time, or a loop's socket from another's
 	ReadErrors, SendErrors uint64
 }
 
@@ -48,10 +49,11 @@ func (st *Stats) add(u udp.Stats) {
 	st.ReadCalls += u.ReadCalls
 	st.WriteCalls += u.WriteCalls
 	st.Coalesced += u.Coalesced
+	st.Moved += u.Moved
 	st.Truncated += u.Truncated
 	st.Oversized += u.Oversized
 	st.Overflows += u.Overflows
-	st.Lost += u.Lost
+	st.Lost += u.Lost + u.Unmoved
 	st.ReadErrors += u.ReadErrors
 	st.SendErrors += u.SendErrors
 }

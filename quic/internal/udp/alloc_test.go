@@ -20,6 +20,8 @@ func (k *endless) recvmmsg(_ int, vec []unix.Mmsghdr) (int, unix.Errno) {
 
 func (k *endless) sendmsg(_ int, m *unix.Msghdr) (int, unix.Errno) { return int(m.Iov.Len), 0 }
 
+func (k *endless) sendmmsg(_ int, vec []unix.Mmsghdr) (int, unix.Errno) { return len(vec), 0 }
+
 // newEndless makes a socket in front of one, that the caller's goroutine reads as the loop would.
 func newEndless(t testing.TB) (*Socket, func(int)) {
 	t.Helper()
@@ -28,7 +30,7 @@ func newEndless(t testing.TB) (*Socket, func(int)) {
 	k.control = appendControl(k.control, unix.IPPROTO_UDP, unix.UDP_GRO, int32Bytes(1252)...)
 	s.sys = k
 	s.SetWake(func() {})
-	ms := batch(8)
+	ms := messages(8)
 	return s, func(datagrams int) {
 		for got := 0; got < datagrams; {
 			if s.depot.queue.n == 0 && s.reader.slabs.n == 0 {
@@ -92,7 +94,7 @@ func BenchmarkWriteMsgUDP(b *testing.B) {
 func BenchmarkLoopback(b *testing.B) {
 	s := mustOpen(b, loopback, Options{})[0]
 	data, oob := sendArgs()
-	ms := batch(8)
+	ms := messages(8)
 	b.SetBytes(int64(len(data)))
 	b.ReportAllocs()
 	for b.Loop() {

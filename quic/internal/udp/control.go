@@ -99,3 +99,13 @@ func withoutSegment(out, oob []byte) (n int) {
 		oob = rest
 	}
 }
+
+// putSegment writes UDP_SEGMENT, and returns its length.
+func putSegment(out []byte, size uint16) int {
+	binary.NativeEndian.PutUint64(out, controlHeader+2)
+	binary.NativeEndian.PutUint32(out[8:], unix.IPPROTO_UDP)
+	binary.NativeEndian.PutUint32(out[12:], unix.UDP_SEGMENT)
+	clear(out[controlHeader : controlHeader+controlAlign])
+	binary.NativeEndian.PutUint16(out[controlHeader:], size)
+	return controlHeader + controlAlign
+}

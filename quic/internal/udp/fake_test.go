@@ -26,6 +26,9 @@ type fakeKernel struct {
 	full  int // so many sends find no room
 	sends []fakeMessage
 	fail  unix.Errno // what sends end with
+
+	noSegments bool // as a device that cannot segment
+	atMost     int  // so many messages a call; 0: all
 }
 
 // push makes messages arrive.
@@ -85,17 +88,49 @@ func writeMessage(m *unix.Mmsghdr, port uint16, n int, control []byte) {
 func (k *fakeKernel) sendmsg(_ int, m *unix.Msghdr) (int, unix.Errno) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	return k.send(m)
+}
+
+// send takes a message, or does not. The caller has the lock.
+func (k *fakeKernel) send(m *unix.Msghdr) (int, unix.Errno) {
 	k.calls++
 	if k.full > 0 {
 		k.full--
 		return 0, unix.EAGAIN
 	}
+	s := fakeMessage{port: (*unix.RawSockaddrInet4)(unsafe.Pointer(m.Name)).Port}
+	if m.Controllen > 0 {
+		s.control = append(s.control, unsafe.Slice(m.Control, m.Controllen)...)
+	}
+	for _, v := range iovecs(m) {
+		s.data = append(s.data, unsafe.Slice(v.Base, v.Len)...)
+	}
 	if k.fail != 0 {
 		return 0, k.fail
 	}
-	s := fakeMessage{data: append([]byte(nil), unsafe.Slice(m.Iov.Base, m.Iov.Len)...), control: append([]byte(nil), unsafe.Slice(m.Control, m.Controllen)...)}
+	if k.noSegments && segmentSize(s.control) > 0 {
+		return 0, unix.EIO
+	}
 	k.sends = append(k.sends, s)
 	return len(s.data), 0
+}
+
+// sendmmsg ends before a message that is refused, as Linux does: the error is that of the next call.
+func (k *fakeKernel) sendmmsg(_ int, vec []unix.Mmsghdr) (n int, errno unix.Errno) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for n < len(vec) && (k.atMost == 0 || n < k.atMost) {
+		got, errno := k.send(&vec[n].Hdr)
+		if errno != 0 {
+			if n == 0 {
+				return 0, errno
+			}
+			break
+		}
+		vec[n].Len = uint32(got)
+		n++
+	}
+	return n, 0
 }
 
 // faked makes a socket whose hot path talks to a fake kernel.

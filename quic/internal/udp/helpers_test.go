@@ -153,8 +153,8 @@ func mustOpen(t testing.TB, addr netip.AddrPort, o Options) []*Socket {
 	return socks
 }
 
-// batch makes messages as quic-go does.
-func batch(n int) []ipv4.Message {
+// messages makes messages as quic-go does.
+func messages(n int) []ipv4.Message {
 	ms := make([]ipv4.Message, n)
 	for i := range ms {
 		ms[i].Buffers = [][]byte{make([]byte, 1452)}

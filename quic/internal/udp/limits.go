@@ -50,6 +50,24 @@ const (
 	// maxZones bounds the table of zones by name; a machine has few interfaces.
 	maxZones = 64
 
+	// outboxBytes bounds what waits for the loop: a turn's worth at 4 Gb/s and a turn of a millisecond. Who finds no room sends
+	// what is there himself.
+	outboxBytes = 512 << 10
+	// outboxParts bounds the number of its pieces, of which a message of any length has one or two.
+	outboxParts = 512
+	// keepOutbox is how many bytes of that stay allocated, however little they are used.
+	keepOutbox = 64 << 10
+	// trimRounds is how many rounds in a row must need less than a quarter of what is allocated beyond keepOutbox, before it is let go.
+	trimRounds = 1024
+	// maxMessage is how many bytes go in one message: the length of an IP packet has 16 bits.
+	maxMessage = 65000
+	// maxSegments is how many datagrams the kernel makes of one message (UDP_MAX_SEGMENTS; 128 since Linux 6.9).
+	maxSegments = 64
+	// messageControl holds the control messages of a message that is sent: those of the caller, and UDP_SEGMENT.
+	messageControl = passedSpace + controlHeader + controlAlign
+	// maxFailed bounds the table of addresses whose next send is told an error.
+	maxFailed = 256
+
 	// maxSendWait is how long a send waits for room before its datagram counts as lost. QUIC sends again what is lost, and
 	// after a second it has already done so.
 	maxSendWait = time.Second

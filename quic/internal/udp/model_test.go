@@ -142,7 +142,7 @@ func TestReadModel(t *testing.T) {
 				<-sent
 				l.stop()
 				_ = s.SetReadDeadline(time.Now())
-				if n, err := s.ReadBatch(batch(8), 0); err != errDeadline {
+				if n, err := s.ReadBatch(messages(8), 0); err != errDeadline {
 					t.Fatalf("at the end: %d datagrams, %v", n, err)
 				}
 				checkDepot(t, s)
@@ -159,7 +159,7 @@ func TestReadModel(t *testing.T) {
 func readModel(t *testing.T, s *Socket, tr *traffic, pace *rand.Rand) {
 	t.Helper()
 	_ = s.SetReadDeadline(time.Now().Add(10 * time.Second))
-	ms := batch(8)
+	ms := messages(8)
 	for i := 0; i < len(tr.want); {
 		part := ms[:1+pace.IntN(8)]
 		n, err := s.ReadBatch(part, 0)

@@ -21,6 +21,10 @@ type Options struct {
 	SendBuffer, RecvBuffer int
 	// DisableGRO and DisableGSO do without the kernel's coalescing and segmentation, as if it had none.
 	DisableGRO, DisableGSO bool
+	// JoinPeers lets datagrams of different connections to one address leave in one message. It is for sockets that accept: a peer with
+	// several connections at an address has one socket there. A server that is dialled may have several, and the kernel, when it
+	// delivers a message undivided, knows only its first datagram. Without it the *net.UDPAddr tells connections apart.
+	JoinPeers bool
 	// Logger gets a line when the kernel lacks an offload and one when it clamps a buffer; nil is slog.Default.
 	Logger *slog.Logger
 }
@@ -85,6 +89,11 @@ func openSteered(addr netip.AddrPort, o Options, attach func(fd, n int) error) (
 			return nil, err
 		}
 	}
+	if steered && len(socks) > 1 {
+		for _, s := range socks {
+			s.group = socks
+		}
+	}
 	socks[0].report(&o)
 	return socks, nil
 }
@@ -135,7 +144,6 @@ func (s *Socket) configure(o *Options) (err error) {
 	if s.rcvd, err = sizeBuffer(s.fd, unix.SO_RCVBUF, unix.SO_RCVBUFFORCE, o.RecvBuffer); err != nil {
 		return err
 	}
-	s.splitSends = o.DisableGSO
 	if !o.DisableGSO {
 		_, e := unix.GetsockoptInt(s.fd, unix.IPPROTO_UDP, unix.UDP_SEGMENT)
 		s.offload.GSO = e == nil
@@ -150,6 +158,7 @@ func (s *Socket) configure(o *Options) (err error) {
 	s.depot.init(size)
 	s.room.init()
 	s.loop.want = keepSlabs
+	s.outbox.init(!s.offload.GSO, o.JoinPeers)
 	s.messages.New = func() any { return new(message) }
 	return nil
 }

@@ -25,8 +25,8 @@ type readerSide struct {
 }
 
 // OnReady is called by the loop for every readiness event of the socket (edge-triggered; readable also stands for an error),
-// and with both arguments false when SetWake's function or an earlier true asked for it. It reads what the budget allows and
-// never waits. again asks to be called in the next turn without an event. Loop only.
+// and with both arguments false when SetWake's function or an earlier true asked for it. It sends
+// what waits, reads what the budget allows, and never waits. again asks to be called in the next turn without an event. Loop only.
 func (s *Socket) OnReady(readable, writable bool) (again bool) {
 	if writable {
 		s.room.announce()
@@ -35,10 +35,14 @@ func (s *Socket) OnReady(readable, writable bool) (again bool) {
 	if readable {
 		l.readable = true
 	}
-	if !l.readable || !s.acquire() {
+	if !s.acquire() {
 		return false
 	}
 	defer s.release()
+	_ = s.flush(false)
+	if !l.readable {
+		return false
+	}
 	for calls, bytes := 0, 0; calls < readCalls && bytes < readBudget; calls++ {
 		n, drained, ok := s.receive()
 		bytes += n
@@ -138,9 +142,14 @@ func (s *Socket) cut(ms []ipv4.Message) (n int) {
 		m := &ms[n]
 		end := min(sl.off+sl.segment, sl.n)
 		datagram := sl.buf[sl.off:end]
-		if len(datagram) > len(m.Buffers[0]) {
+		switch o := s.owner(sl, datagram); {
+		case len(datagram) > len(m.Buffers[0]):
 			s.count.oversized.Add(1)
-		} else {
+		case o != s:
+			if s.count.moved.Add(1); !o.depot.move(sl, datagram) {
+				s.count.unmoved.Add(1)
+			}
+		default:
 			m.N = copy(m.Buffers[0], datagram)
 			m.NN = copy(m.OOB, sl.pass[:sl.passLen])
 			m.Flags, m.Addr = 0, sl.peer
@@ -154,6 +163,15 @@ func (s *Socket) cut(ms []ipv4.Message) (n int) {
 	return n
 }
 
+// owner is the socket whose a datagram is. The kernel steers a message by its first datagram, also where it has joined those of several
+// connections from one address.
+func (s *Socket) owner(sl *slab, datagram []byte) *Socket {
+	if len(s.group) == 0 || sl.segment == sl.n || sl.moved {
+		return s
+	}
+	return s.group[steer(datagram, len(s.group))]
+}
+
 // open reads the address and the control messages of a message. It says whether the message is of use, and counts it.
 func (s *Socket) open(sl *slab) bool {
 	key, ok := keyOf(&sl.name, sl.nameLen)
@@ -165,6 +183,10 @@ func (s *Socket) open(sl *slab) bool {
 	if sl.segment == 0 || sl.segment > sl.n {
 		sl.segment = sl.n
 	}
+	sl.off, sl.peer = 0, s.reader.peers.intern(key)
+	if sl.moved {
+		return true
+	}
 	datagrams := 1
 	if sl.segment > 0 {
 		datagrams = (sl.n + sl.segment - 1) / sl.segment
@@ -174,7 +196,6 @@ func (s *Socket) open(sl *slab) bool {
 	if datagrams > 1 {
 		s.count.coalesced.Add(uint64(datagrams))
 	}
-	sl.off, sl.peer = 0, s.reader.peers.intern(key)
 	return true
 }
 

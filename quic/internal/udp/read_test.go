@@ -36,7 +36,7 @@ func TestBackPressure(t *testing.T) {
 	if s.OnReady(false, false) || k.left() != 4*maxSlabs {
 		t.Error("the loop goes on without a slab")
 	}
-	ms, got := batch(8), 0
+	ms, got := messages(8), 0
 	for got < 5*maxSlabs {
 		before := wakes
 		n, err := s.ReadBatch(ms, 0)
@@ -93,7 +93,7 @@ func TestReadErrors(t *testing.T) {
 		for s.OnReady(true, false) {
 		}
 		if times > 1 {
-			if n, err := s.ReadBatch(batch(8), 0); n != 1 || err != nil {
+			if n, err := s.ReadBatch(messages(8), 0); n != 1 || err != nil {
 				t.Fatalf("%v: %d, %v", errno, n, err)
 			}
 		}
@@ -102,7 +102,7 @@ func TestReadErrors(t *testing.T) {
 		}
 		for s.OnReady(true, false) {
 		}
-		n, err := s.ReadBatch(batch(8), 0)
+		n, err := s.ReadBatch(messages(8), 0)
 		var se *os.SyscallError
 		if n != 0 || !errors.As(err, &se) || se.Syscall != "recvmmsg" || se.Err != errno {
 			t.Errorf("%v: ended with %d, %v", errno, n, err)
@@ -124,7 +124,7 @@ func TestReadDeadline(t *testing.T) {
 	defer watch(t, s).close()
 	check := func() {
 		t.Helper()
-		n, err := s.ReadBatch(batch(8), 0)
+		n, err := s.ReadBatch(messages(8), 0)
 		ne, ok := err.(net.Error)
 		if n != 0 || !errors.Is(err, os.ErrDeadlineExceeded) || !ok || !ne.Timeout() || ne.Temporary() { //nolint:staticcheck // quic-go asks
 			t.Fatalf("got %d, %v", n, err)
@@ -132,7 +132,7 @@ func TestReadDeadline(t *testing.T) {
 	}
 	blocked := make(chan error)
 	go func() {
-		_, err := s.ReadBatch(batch(8), 0)
+		_, err := s.ReadBatch(messages(8), 0)
 		blocked <- err
 	}()
 	time.Sleep(5 * time.Millisecond)
@@ -164,7 +164,7 @@ func TestClose(t *testing.T) {
 	p := watch(t, s)
 	blocked := make(chan error)
 	go func() {
-		_, err := s.ReadBatch(batch(8), 0)
+		_, err := s.ReadBatch(messages(8), 0)
 		blocked <- err
 	}()
 	time.Sleep(5 * time.Millisecond)
@@ -189,7 +189,7 @@ func TestClose(t *testing.T) {
 		t.Error(err)
 	}
 	p.close()
-	if _, err := s.ReadBatch(batch(8), 0); err != net.ErrClosed {
+	if _, err := s.ReadBatch(messages(8), 0); err != net.ErrClosed {
 		t.Error(err)
 	}
 	if _, err := s.WriteTo([]byte("x"), s.LocalAddr()); err != net.ErrClosed {
@@ -217,7 +217,7 @@ func TestTrim(t *testing.T) {
 	if d.total != maxSlabs {
 		t.Fatalf("%d slabs left of %d in use", d.total, maxSlabs)
 	}
-	ms := batch(8)
+	ms := messages(8)
 	for got := 0; got < maxSlabs; {
 		n, err := s.ReadBatch(ms, 0)
 		if err != nil {

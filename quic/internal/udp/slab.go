@@ -30,6 +30,7 @@ type slab struct {
 	peer    *net.UDPAddr
 	pass    [passedSpace]byte // control messages that are handed on with each datagram
 	passLen int
+	moved   bool // from another socket, which has counted it
 }
 
 func newSlab(size int) *slab {
@@ -53,7 +54,7 @@ func (sl *slab) aim(m *unix.Mmsghdr) {
 
 // fill notes what the kernel has said about the message.
 func (sl *slab) fill(m *unix.Mmsghdr) {
-	sl.n = int(m.Len)
+	sl.n, sl.moved = int(m.Len), false
 	sl.nameLen = m.Hdr.Namelen
 	sl.controlLen = uint32(m.Hdr.Controllen)
 	sl.flags = m.Hdr.Flags
@@ -166,6 +167,41 @@ func (d *depot) deliver(from []*slab, n int) {
 	if n > 0 {
 		d.arrived.Signal()
 	}
+}
+
+// move takes a datagram of a message that another socket has read. It joins the one before it if both are of one message. false: there is
+// no room, or nobody reads any more.
+func (d *depot) move(from *slab, datagram []byte) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.err != nil {
+		return false
+	}
+	sl := d.queue.tail
+	if sl == nil || !sl.moved || !sl.continues(from, len(datagram)) {
+		if sl = d.free.pop(); sl == nil {
+			if d.total >= maxSlabs {
+				return false
+			}
+			sl = newSlab(d.size)
+			d.total++
+			d.watchIdle()
+		}
+		d.least = min(d.least, d.free.n)
+		sl.name, sl.nameLen, sl.flags = from.name, from.nameLen, 0
+		sl.control, sl.controlLen = from.control, from.controlLen
+		sl.n, sl.segment, sl.moved = 0, from.segment, true
+		d.queue.pushBack(sl)
+	}
+	sl.n += copy(sl.buf[sl.n:], datagram)
+	d.arrived.Signal()
+	return true
+}
+
+// continues says whether a datagram of n bytes from a message may follow what the slab holds.
+func (sl *slab) continues(from *slab, n int) bool {
+	return sl.segment == from.segment && sl.n%sl.segment == 0 && sl.n+n <= len(sl.buf) && sl.nameLen == from.nameLen &&
+		sl.name == from.name && sl.controlLen == from.controlLen && sl.control == from.control
 }
 
 // release puts a slab back. The caller has the lock.

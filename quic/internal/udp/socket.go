@@ -18,14 +18,15 @@ type Socket struct {
 	family     int // AF_INET or AF_INET6
 	local      *net.UDPAddr
 	offload    Offload
-	splitSends bool // UDP_SEGMENT is not to be used
 	sent, rcvd buffer
+	group      []*Socket     // those of the address, when datagrams are steered among them; nil: none
 	refs       atomic.Uint64 // uses of fd, and closedBit
 	wake       atomic.Pointer[func()]
 	zones      zones
 	depot      depot
 	room       room
 	messages   sync.Pool // of *message
+	outbox     outbox
 	count      counters
 	loop       loopSide
 	reader     readerSide
@@ -79,6 +80,7 @@ func (s *Socket) Close() error {
 		return net.ErrClosed
 	}
 	defer s.release()
+	_ = s.flush(false) // what an ending connection has said
 	if s.refs.Or(closedBit)&closedBit != 0 {
 		return net.ErrClosed
 	}

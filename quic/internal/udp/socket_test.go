@@ -44,7 +44,7 @@ func TestManyFlows(t *testing.T) {
 	}
 	_ = server.SetReadDeadline(time.Now().Add(10 * time.Second))
 	next := make(map[int]uint64)
-	due, ms := 0, batch(8)
+	due, ms := 0, messages(8)
 	read := func(datagrams int) {
 		for due += datagrams; due > 0; {
 			n, err := server.ReadBatch(ms, 0)
@@ -82,7 +82,7 @@ func TestTruncated(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	ms := batch(8)
+	ms := messages(8)
 	if n, err := s.ReadBatch(ms, 0); n != 1 || err != nil || ms[0].N != 1452 {
 		t.Fatal(n, ms[0].N, err)
 	}
@@ -130,7 +130,7 @@ func TestCloseRaces(t *testing.T) {
 			})
 		}
 		wg.Go(func() {
-			for ms := batch(8); ; {
+			for ms := messages(8); ; {
 				if n, err := s.ReadBatch(ms, 0); err != nil {
 					if n != 0 || err != net.ErrClosed {
 						t.Error(n, err)

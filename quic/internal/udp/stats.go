@@ -11,6 +11,8 @@ import (
 type Stats struct {
 	DatagramsIn, BytesIn   uint64 // received, also those that were then dropped as Oversized
 	Coalesced              uint64 // of DatagramsIn, those that came together with others of their flow
+	Moved                  uint64 // of Coalesced, those that belonged to another socket of the address, and were given to it
+	Unmoved                uint64 // of Moved, those that it had no room for; they count as lost on the way
 	ReadCalls              uint64 // recvmmsg
 	DatagramsOut, BytesOut uint64 // given to the kernel
 	WriteCalls             uint64 // sendmsg
@@ -25,6 +27,7 @@ type Stats struct {
 type counters struct {
 	datagramsIn, bytesIn, coalesced, readCalls    atomic.Uint64
 	truncated, oversized, readErrors              atomic.Uint64
+	moved, unmoved                                atomic.Uint64
 	_                                             [64]byte // those below are written by other goroutines
 	datagramsOut, bytesOut, writeCalls, sendWaits atomic.Uint64
 	lost, sendErrors                              atomic.Uint64
@@ -34,7 +37,8 @@ type counters struct {
 func (s *Socket) Stats() Stats {
 	c := &s.count
 	return Stats{
-		DatagramsIn: c.datagramsIn.Load(), BytesIn: c.bytesIn.Load(), Coalesced: c.coalesced.Load(), ReadCalls: c.readCalls.Load(),
+		DatagramsIn: c.datagramsIn.Load(), BytesIn: c.bytesIn.Load(), Coalesced: c.coalesced.Load(),
+		Moved: c.moved.Load(), Unmoved: c.unmoved.Load(), ReadCalls: c.readCalls.Load(),
 		DatagramsOut: c.datagramsOut.Load(), BytesOut: c.bytesOut.Load(), WriteCalls: c.writeCalls.Load(),
 		Truncated: c.truncated.Load(), Oversized: c.oversized.Load(), Overflows: s.overflows(),
 		SendWaits: c.sendWaits.Load(), Lost: c.lost.Load(), SendErrors: c.sendErrors.Load(), ReadErrors: c.readErrors.Load(),

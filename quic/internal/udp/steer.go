@@ -28,6 +28,18 @@ func steering(n int) []unix.SockFilter {
 	}
 }
 
+// steer is what the program answers for a datagram.
+func steer(p []byte, n int) int {
+	at := 1
+	if len(p) > 0 && p[0]&0x80 != 0 {
+		at = 6
+	}
+	if at >= len(p) {
+		return 0
+	}
+	return int(p[at]) % n
+}
+
 // attachSteering gives the program to the group of sockets that share fd's address.
 func attachSteering(fd, n int) error {
 	prog := steering(n)

@@ -46,7 +46,7 @@ func TestSteering(t *testing.T) {
 			}
 			for i, s := range socks {
 				p := watch(t, s)
-				ms := batch(8)
+				ms := messages(8)
 				for got := 0; got < sent[i]; {
 					k, err := s.ReadBatch(ms, 0)
 					if err != nil {

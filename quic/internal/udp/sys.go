@@ -11,6 +11,7 @@ import (
 type kernel interface {
 	recvmmsg(fd int, vec []unix.Mmsghdr) (int, unix.Errno)
 	sendmsg(fd int, m *unix.Msghdr) (int, unix.Errno)
+	sendmmsg(fd int, vec []unix.Mmsghdr) (int, unix.Errno)
 }
 
 // linux is the real kernel.
@@ -23,5 +24,10 @@ func (linux) recvmmsg(fd int, vec []unix.Mmsghdr) (int, unix.Errno) {
 
 func (linux) sendmsg(fd int, m *unix.Msghdr) (int, unix.Errno) {
 	n, _, e := unix.Syscall(unix.SYS_SENDMSG, uintptr(fd), uintptr(unsafe.Pointer(m)), unix.MSG_DONTWAIT)
+	return int(n), e
+}
+
+func (linux) sendmmsg(fd int, vec []unix.Mmsghdr) (int, unix.Errno) {
+	n, _, e := unix.Syscall6(unix.SYS_SENDMMSG, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(vec))), uintptr(len(vec)), unix.MSG_DONTWAIT, 0, 0)
 	return int(n), e
 }

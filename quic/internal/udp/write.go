@@ -29,6 +29,14 @@ func (s *Socket) WriteMsgUDP(b, oob []byte, addr *net.UDPAddr) (n, oobn int, err
 		return 0, 0, net.ErrClosed
 	}
 	defer s.release()
+	if isLong(b) {
+		s.outbox.learn(b, addr.AddrPort())
+	} else if wake := s.wake.Load(); wake != nil {
+		if err = s.queue(b, oob, addr, *wake); err != nil {
+			return 0, 0, err
+		}
+		return len(b), len(oob), nil
+	}
 	m := s.messages.Get().(*message)
 	defer s.messages.Put(m)
 	var errno unix.Errno
@@ -36,7 +44,7 @@ func (s *Socket) WriteMsgUDP(b, oob []byte, addr *net.UDPAddr) (n, oobn int, err
 		return 0, 0, os.NewSyscallError("sendmsg", errno)
 	}
 	segment := segmentSize(oob)
-	if segment > 0 && s.splitSends {
+	if segment > 0 && s.outbox.apart.Load() {
 		err = s.sendSplit(m, b, m.pass[:withoutSegment(m.pass[:], oob)], segment)
 	} else {
 		err = s.send(m, b, oob, segment)
@@ -91,31 +99,16 @@ func (s *Socket) send(m *message, b, oob []byte, segment int) error {
 
 // trySend calls sendmsg until the kernel takes or refuses the message. EAGAIN says that it did neither for too long.
 func (s *Socket) trySend(m *message) (unix.Errno, error) {
-	errno := s.sendmsg(m)
+	errno := s.sendmsg(&m.hdr)
 	if errno != unix.EAGAIN {
 		return errno, nil
 	}
-	s.count.sendWaits.Add(1)
-	giveUp := time.Now().Add(maxSendWait)
-	seen := s.room.enter()
-	defer s.room.leave()
-	timer := time.AfterFunc(maxSendWait, s.room.stir)
-	defer timer.Stop()
-	for {
-		// Only now that the loop knows of us does EAGAIN mean that it will tell us about room.
-		if errno = s.sendmsg(m); errno != unix.EAGAIN || !time.Now().Before(giveUp) {
-			return errno, nil
-		}
-		var err error
-		if seen, err = s.room.wait(seen); err != nil {
-			return 0, err
-		}
-	}
+	return s.await(&m.hdr)
 }
 
-func (s *Socket) sendmsg(m *message) unix.Errno {
+func (s *Socket) sendmsg(h *unix.Msghdr) unix.Errno {
 	for {
-		_, errno := s.sys.sendmsg(s.fd, &m.hdr)
+		_, errno := s.sys.sendmsg(s.fd, h)
 		s.count.writeCalls.Add(1)
 		if errno != unix.EINTR {
 			return errno

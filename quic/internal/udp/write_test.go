@@ -180,7 +180,7 @@ func TestControlMessages(t *testing.T) {
 			t.Fatal(err)
 		}
 		for got := 0; got < 3; {
-			ms := batch(8)
+			ms := messages(8)
 			n, err := server.ReadBatch(ms, 0)
 			if err != nil {
 				t.Fatal(err)
