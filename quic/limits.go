@@ -75,8 +75,11 @@ const (
 	fewReads = 4
 	// maxWriters is how many chunks of a connection are given to quic-go at once: while one leaves, the next is there already.
 	maxWriters = 2
-	// stuckAfter is how long a chunk may take before those behind it go beside it: a chunk leaves in 6 ms at 100 Mb/s.
-	stuckAfter = 10 * time.Millisecond
+	// stuckAfter is how long a chunk may take before those behind it go beside it: a chunk leaves in 6 ms at 100 Mb/s. On a slower
+	// path, or one that many connections share, it is stuckTimes what chunks have taken lately, stuckAtMost at most: 400 Kb/s.
+	stuckAfter  = 10 * time.Millisecond
+	stuckTimes  = 4
+	stuckAtMost = time.Second
 	// lateWrite bounds how long a stream that is closed already goes on sending what it had taken.
 	lateWrite = 30 * time.Second
 	// deadStreams bounds how long the streams of a broken connection may take to notice by themselves, when their handlers do

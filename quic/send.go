@@ -18,9 +18,10 @@ type sender struct {
 	mu      sync.Mutex
 	fifo    []*stream // with chunks to write, from head on
 	head    int
-	workers int     // goroutines that are not stuck
-	first   *stream // of their streams, the one that goes first; nil: none
-	second  *stream // the one behind it
+	workers int           // goroutines that are not stuck
+	first   *stream       // of their streams, the one that goes first; nil: none
+	second  *stream       // the one behind it
+	pace    time.Duration // what chunks take
 	check   *time.Timer
 	checked bool // the timer runs
 }
@@ -55,10 +56,10 @@ func (q *sender) staff() {
 	case waiting <= 0 || q.checked:
 	case q.check == nil:
 		q.checked = true
-		q.check = time.AfterFunc(stuckAfter, q.look)
+		q.check = time.AfterFunc(q.patience(), q.look)
 	default:
 		q.checked = true
-		q.check.Reset(stuckAfter)
+		q.check.Reset(q.patience())
 	}
 }
 
@@ -100,6 +101,7 @@ func (q *sender) run() {
 		q.mu.Unlock()
 		more := s.writeNext()
 		q.mu.Lock()
+		q.took(time.Since(s.since))
 		stuck := q.finish(s)
 		if more {
 			q.push(s)
@@ -141,17 +143,33 @@ func (q *sender) finish(s *stream) (stuck bool) {
 	return false
 }
 
-// look takes those that are stuck out of the count.
+// took notes how long a chunk has taken. One that was quick says more about the path than one that was slow, which may have waited for
+// its stream's window.
+func (q *sender) took(d time.Duration) {
+	if d < q.pace {
+		q.pace -= (q.pace - d) / 2
+		return
+	}
+	q.pace += (min(d, stuckTimes*max(q.pace, stuckAfter/stuckTimes)) - q.pace) / 4
+}
+
+// patience is how long a chunk may take before it counts as stuck.
+func (q *sender) patience() time.Duration {
+	return min(max(stuckTimes*q.pace, stuckAfter), stuckAtMost)
+}
+
+// look takes those that are stuck out of the count. As long as none gets on, the path may be slow, and it becomes more patient.
 func (q *sender) look() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.checked = false
-	now := time.Now()
+	now, patience := time.Now(), q.patience()
 	for _, s := range [2]*stream{q.first, q.second} {
-		if s != nil && now.Sub(s.since) >= stuckAfter {
+		if s != nil && now.Sub(s.since) >= patience {
 			q.finish(s)
 			s.prioritize(urgencyFirst)
 			q.workers--
+			q.pace = max(q.pace, min(patience, stuckAtMost)/2)
 		}
 	}
 	q.staff()

@@ -4,6 +4,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/ron-transport/ron-transport/framer"
 	"github.com/ron-transport/ron-transport/reactor"
@@ -118,5 +119,55 @@ func TestSenderQueue(t *testing.T) {
 	}
 	if s := q.pop(); s != nil || cap(q.fifo) > 128 {
 		t.Errorf("%p from an empty queue of capacity %d", s, cap(q.fifo))
+	}
+}
+
+// TestSenderPatience: on a slow path chunks keep their order, for what is slow there is not stuck; one quick chunk or two, and what takes
+// long is noticed soon again.
+func TestSenderPatience(t *testing.T) {
+	var q sender
+	if p := q.patience(); p != stuckAfter {
+		t.Errorf("patience %v at first, want %v", p, stuckAfter)
+	}
+	for range 30 {
+		q.took(50 * time.Millisecond)
+	}
+	if p := q.patience(); p < 150*time.Millisecond || p > 200*time.Millisecond {
+		t.Errorf("patience %v where chunks take 50 ms", p)
+	}
+	for range 10 {
+		q.took(100 * time.Microsecond)
+	}
+	if p := q.patience(); p != stuckAfter {
+		t.Errorf("patience %v where chunks have become quick", p)
+	}
+	q.took(time.Hour) // a stream whose window was closed
+	if p := q.patience(); p > 2*stuckAfter {
+		t.Errorf("patience %v after one chunk that was stuck", p)
+	}
+	for range 100 {
+		q.took(time.Hour)
+	}
+	if p := q.patience(); p != stuckAtMost {
+		t.Errorf("patience %v, want at most %v", p, stuckAtMost)
+	}
+}
+
+// TestSenderDoubles: where nothing gets on, ever fewer chunks are added beside those that wait.
+func TestSenderDoubles(t *testing.T) {
+	q := sender{c: &Conn{}}
+	before := q.patience()
+	for i := range 8 {
+		q.first = &stream{urgency: urgencyFirst, since: time.Now().Add(-time.Hour)}
+		q.workers = 1
+		q.look()
+		if q.first != nil || q.workers != 0 {
+			t.Fatalf("look %d left it among those that count", i)
+		}
+		now := q.patience()
+		if now < min(2*before, stuckAtMost) {
+			t.Errorf("patience %v after look %d, was %v", now, i, before)
+		}
+		before = now
 	}
 }
