@@ -13,6 +13,7 @@
 // # Bytes in
 //
 // The loop takes datagrams from the socket, many with one system call and joined by the kernel (UDP_GRO), and hands them to quic-go.
+// A datagram that came joined to those of another loop's connection, by which the kernel has steered it, is given to its own loop's socket.
 // What quic-go has put in order, the stream's read copies to where the protocol sees it. A protocol that pauses, or whose output is
 // above the high-water mark, is not read; then the stream's window, at most Config.MaxStreamWindow, fills, and its peer stops.
 // Windows grow with what is read, as far as Config.WindowBudget allows for all connections together. The streams of a connection
@@ -22,7 +23,9 @@
 // # Bytes out
 //
 // Output waits in the reactor's queue, but for at most two chunks of 72 KiB for each stream. A connection's chunks go to quic-go in the
-// order in which they came, so that frames leave in one piece. Datagrams leave several with one system call (UDP_SEGMENT).
+// order in which they came, so that frames leave in one piece. The datagrams of all connections of a socket wait for its loop and leave
+// with one system call a turn (sendmmsg, UDP_SEGMENT); those that a listener has for connections of one peer share messages, as far as
+// their lengths and each connection's order allow. Packets of handshakes do not wait.
 //
 // # Ends
 //
