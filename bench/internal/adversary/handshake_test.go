@@ -55,7 +55,7 @@ func TestHandshakeDeadline(t *testing.T) {
 		"dripped, body unknown": func(c net.Conn) { drip(c, hostile.Hello()) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			g := newRig(t, nil)
+			g := newRig(t, brief)
 			began := time.Now()
 			c := g.dial()
 			done := make(chan struct{})

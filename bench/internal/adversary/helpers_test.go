@@ -25,8 +25,11 @@ const (
 	statusOK = 200
 	// patience is for what must happen and has no deadline of its own; a busy machine under the race detector is slow.
 	patience = 15 * time.Second
-	// deadline is every deadline of the server under test.
-	deadline = 400 * time.Millisecond
+	// deadline is every deadline of the server under test where a hostile client is to meet it (brief). It holds for the healthy
+	// client as well, so a busy machine must manage a handshake, and a frame, in that time.
+	deadline = 1500 * time.Millisecond
+	// linger is how long the server waits for a peer to close after its own end: no healthy client needs it.
+	linger = 200 * time.Millisecond
 )
 
 // rig is a server on loopback and a healthy client beside whatever the test does to it.
@@ -97,7 +100,7 @@ func newRig(t *testing.T, tune func(*reactor.Config)) *rig {
 	}
 	cfg := reactor.Config{
 		Loops: 1, Poison: true, SendBuffer: 32 << 10, RecvBuffer: 32 << 10,
-		HandshakeTimeout: deadline, FrameTimeout: deadline, WriteTimeout: deadline, LingerTimeout: deadline,
+		HandshakeTimeout: 4 * patience, FrameTimeout: 4 * patience, WriteTimeout: 4 * patience, LingerTimeout: linger,
 	}
 	if tune != nil {
 		tune(&cfg)
@@ -117,6 +120,11 @@ func newRig(t *testing.T, tune func(*reactor.Config)) *rig {
 	stop := g.healthy()
 	t.Cleanup(func() { g.finish(stop, fds, routines) })
 	return g
+}
+
+// brief makes the server's deadlines such as a test can wait for.
+func brief(c *reactor.Config) {
+	c.HandshakeTimeout, c.FrameTimeout, c.WriteTimeout = deadline, deadline, deadline
 }
 
 // finish ends everything and looks for what is left.

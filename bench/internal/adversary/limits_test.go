@@ -69,7 +69,7 @@ func TestLimitsPerPeer(t *testing.T) {
 // is served again.
 func TestHalfOpenLimit(t *testing.T) {
 	const half = 5
-	g := newRig(t, func(c *reactor.Config) { c.MaxHandshakesPerPeer = half })
+	g := newRig(t, func(c *reactor.Config) { brief(c); c.MaxHandshakesPerPeer = half })
 	for range half {
 		d := net.Dialer{LocalAddr: hostile.Source(0, 1)}
 		raw, err := d.Dial("tcp", g.addr)

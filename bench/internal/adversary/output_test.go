@@ -19,7 +19,7 @@ import (
 // A peer that asks for a lot and reads nothing is ended by the write deadline, and what waits for it is bounded.
 func TestSlowReader(t *testing.T) {
 	const high = 128 << 10
-	g := newRig(t, func(c *reactor.Config) { c.HighWater = high })
+	g := newRig(t, func(c *reactor.Config) { brief(c); c.HighWater = high })
 	conn := g.dialTLS(nil)
 	raw := conn.NetConn().(*net.TCPConn)
 	if err := raw.SetReadBuffer(4 << 10); err != nil {
@@ -53,7 +53,7 @@ func TestSlowReader(t *testing.T) {
 
 // A peer that reads too slowly to keep up, but reads, is served.
 func TestReluctantReader(t *testing.T) {
-	g := newRig(t, nil)
+	g := newRig(t, brief)
 	conn := g.dialTLS(nil)
 	const frames = 40
 	f := hostile.Request(0, make([]byte, 16<<10))

@@ -165,7 +165,7 @@ func TestBadFrames(t *testing.T) {
 func TestDrippedFrames(t *testing.T) {
 	for name, whole := range map[string]int{"header": 0, "body": hostile.HeaderLen, "large body": 300 << 10} {
 		t.Run(name, func(t *testing.T) {
-			g := newRig(t, nil)
+			g := newRig(t, brief)
 			conn := g.dialTLS(nil)
 			f := hostile.Request(1<<20-hostile.HeaderLen, nil)
 			began := time.Now()
