@@ -31,6 +31,18 @@ func makeCert(t *testing.T) *cert.Files {
 	return files
 }
 
+// phase is runPhase, again with a longer window as long as a busy machine brings nothing at all in it.
+func (a *app) phase(t *testing.T, srv *serverProcess, files *cert.Files, c load.Config) (*report.Phase, error) {
+	t.Helper()
+	for {
+		p, err := a.runPhase(t.Context(), srv, files, c, nil)
+		if err != nil || p.Frames > 0 || p.Errors.Total() != 0 || c.Window > time.Minute {
+			return p, err
+		}
+		c.Window *= 4
+	}
+}
+
 // Our client works with every server, in both kinds of loop, and the server is measured meanwhile.
 func TestEveryServerAndBothLoops(t *testing.T) {
 	t.Setenv(asMain, "1")
@@ -50,7 +62,7 @@ func TestEveryServerAndBothLoops(t *testing.T) {
 				{Conns: 2, Payload: load.MaxPayload, Depth: 2, Window: 2 * time.Second},
 				{Conns: 2, Payload: 0, Depth: 1, Window: 500 * time.Millisecond},
 			} {
-				p, err := a.runPhase(t.Context(), srv, files, c, nil)
+				p, err := a.phase(t, srv, files, c)
 				if err != nil {
 					t.Fatal(err)
 				}

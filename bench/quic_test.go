@@ -118,7 +118,7 @@ func TestQUICInterop(t *testing.T) {
 				{Conns: 2, Streams: 2, Payload: 5000, Depth: 5, MaxInflight: 3, Window: 500 * time.Millisecond},
 				{Conns: 2, Streams: 2, Payload: 65536, OneWay: true, Window: 500 * time.Millisecond},
 			} {
-				p, err := a.runPhase(t.Context(), srv, files, c, nil)
+				p, err := a.phase(t, srv, files, c)
 				if err != nil {
 					t.Fatalf("%s with %s: %v", command, transport, err)
 				}
@@ -148,7 +148,7 @@ func TestOneWayOverTLS(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p, err := a.runPhase(t.Context(), srv, files, load.Config{Conns: 3, Payload: 65536, OneWay: true, Window: 500 * time.Millisecond}, nil)
+		p, err := a.phase(t, srv, files, load.Config{Conns: 3, Payload: 65536, OneWay: true, Window: 500 * time.Millisecond})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -182,19 +182,27 @@ func TestQUICEarlyData(t *testing.T) {
 			t.Fatal(err)
 		}
 		out := filepath.Join(t.TempDir(), "c.json")
-		status, stdout, stderr := run(t, easy(), "quic_echo_client", "--target", srv.target(), "--ca", files.Cert, "--conns", "3", "--streams", "2", "--resume", "--early",
-			"--duration", "500ms", "--warmup", "0s", "--json", out)
-		if status != c.status || !strings.Contains(stdout+stderr, c.why) {
-			t.Fatalf("%s: exit status %d\n%s%s", c.server, status, stdout, stderr)
-		}
-		if status == exitOK {
+		for window := 500 * time.Millisecond; ; window *= 4 {
+			status, stdout, stderr := run(t, easy(), "quic_echo_client", "--target", srv.target(), "--ca", files.Cert, "--conns", "3", "--streams", "2", "--resume", "--early",
+				"--duration", window.String(), "--warmup", "0s", "--json", out)
+			if status != c.status || !strings.Contains(stdout+stderr, c.why) {
+				t.Fatalf("%s: exit status %d\n%s%s", c.server, status, stdout, stderr)
+			}
+			if status != exitOK {
+				break
+			}
 			r, err := report.Read(out)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if p := r.Phases[0]; p.Session.Resumed != 3 || p.Session.Early != c.early || p.Errors.Total() != 0 || p.Frames == 0 {
+			p := r.Phases[0]
+			if p.Frames == 0 && p.Errors.Total() == 0 && window < time.Minute {
+				continue // a busy machine
+			}
+			if p.Session.Resumed != 3 || p.Session.Early != c.early || p.Errors.Total() != 0 || p.Frames == 0 {
 				t.Errorf("%s: %+v", c.server, p)
 			}
+			break
 		}
 		var s report.Server
 		if err := srv.stop(&s); err != nil || c.reason != "" && s.Rejected[c.reason] == 0 {
@@ -242,24 +250,35 @@ func TestCompareQUIC(t *testing.T) {
 	}
 }
 
-// The seed's many streams with large frames, in small: permits bound what is in flight, and every stream gets its turn.
+// The seed's many streams with large frames, in small: permits bound what is in flight on a connection, and every stream gets its turn.
 func TestManyStreamsFewPermits(t *testing.T) {
 	t.Setenv(asMain, "1")
 	a := &app{stdout: os.Stdout, stderr: os.Stderr}
-	files := makeCert(t)
-	srv, err := a.startServer("quic_echo_server", files)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p, err := a.runPhase(t.Context(), srv, files, load.Config{Conns: 2, Streams: 200, Payload: 65536, Depth: 1, MaxInflight: 4, Window: time.Second}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if p.Frames == 0 || p.Errors.Total() != 0 || p.Client.RSSPeak <= 0 {
-		t.Errorf("%+v", p)
-	}
-	var s report.Server
-	if err := srv.stop(&s); err != nil || s.Failed != 0 || s.QUIC == nil || s.Offload == nil || s.SndBuf == 0 {
-		t.Errorf("%+v, %v", s, err)
+	c := load.Config{Conns: 2, Streams: 60, Payload: 65536, Depth: 1, MaxInflight: 4, Window: time.Second}
+	for ; ; c.Window *= 4 {
+		files := makeCert(t)
+		srv, err := a.startServer("quic_echo_server", files)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := a.phase(t, srv, files, c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p.Errors.Total() != 0 || p.Client.RSSPeak <= 0 {
+			t.Errorf("%+v", p)
+		}
+		var s report.Server
+		if err := srv.stop(&s); err != nil || s.Failed != 0 || s.QUIC == nil || s.Offload == nil || s.SndBuf == 0 {
+			t.Errorf("%+v, %v", s, err)
+		}
+		streams := uint64(c.Conns * c.Streams)
+		if s.Frames < streams && c.Window < time.Minute && !t.Failed() {
+			continue // until there was time for everybody's turn
+		}
+		if uint64(s.Streams) < streams { // one is there for the server with its first frame; there is another for the ticket
+			t.Errorf("%d frames on %d streams, want a turn for each of %d", s.Frames, s.Streams, streams)
+		}
+		return
 	}
 }

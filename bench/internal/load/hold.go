@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// Hold has the timetable stop in a moment, and returns when everything that fell due before is answered, or drainTimeout is
-// over. Connections stay. Measure runs meanwhile on another goroutine; one goroutine at a time holds, resumes and slices.
+// Hold has the timetable stop in a moment, and returns when everything that fell due before is answered, or no reply
+// has come for drainTimeout. Connections stay. Measure runs meanwhile on another goroutine; one goroutine at a time holds, resumes and slices.
 func (f *Fleet) Hold(ctx context.Context) error {
 	until := f.now() + int64(leadIn)
 	if err := f.onLoops(ctx, func(g *group) { g.until = min(g.until, until) }); err != nil {

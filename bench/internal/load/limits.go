@@ -25,9 +25,12 @@ const (
 	dialsAtOnce = 32
 	// dialTimeout covers a full handshake behind dialsAtOnce others on a slow, busy core, many times over.
 	dialTimeout = 20 * time.Second
-	// drainTimeout is how long replies may come in after the window, on a slow and busy machine too. What is missing then
+	// drainTimeout is how long no reply need come in after the window, on a slow and busy machine too, before what is missing
 	// counts as unanswered.
 	drainTimeout = 10 * time.Second
+	// drainAtMost is the longest that replies are waited for all the same: 200 connections with 64 frames of 64 KiB each are
+	// 800 MB, which take a minute at 100 Mb/s.
+	drainAtMost = 2 * time.Minute
 	// paceQuantum is the shortest sleep of the pacer. It bounds its cost (some 5 µs a turn) at the price of writing a request
 	// up to this much late, which the latency includes; under load the loops write due requests before the pacer wakes.
 	paceQuantum = 200 * time.Microsecond

@@ -169,18 +169,36 @@ func (f *Fleet) answered() (n uint64) {
 	return n
 }
 
-// drain waits until nothing that was due is outstanding, at most drainTimeout. It ends early with ctx.
+// drain waits until nothing that was due is outstanding: as long as replies come in, with no pause of drainTimeout. It ends early with
+// ctx.
 func (f *Fleet) drain(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, drainTimeout)
+	ctx, cancel := context.WithTimeout(ctx, drainAtMost)
 	defer cancel()
+	patience := drainPatience{limit: int64(drainTimeout)}
 	for {
-		if n, err := f.outstanding(ctx); err != nil || n == 0 {
+		n, err := f.outstanding(ctx)
+		if err != nil || n == 0 || patience.over(n, f.now()) {
 			return
 		}
 		if sched.Sleep(ctx, drainPoll) != nil {
 			return
 		}
 	}
+}
+
+// drainPatience ends the wait for replies when none has come for a while.
+type drainPatience struct {
+	limit int64 // ns
+	least int   // the fewest that were outstanding, one more
+	since int64 // when that was first seen
+}
+
+// over says whether to give up, with n outstanding now.
+func (d *drainPatience) over(n int, now int64) bool {
+	if d.least == 0 || n+1 < d.least {
+		d.least, d.since = n+1, now
+	}
+	return now-d.since >= d.limit
 }
 
 // outstanding is how many requests that have fallen due, or will before the load's end or hold, have no reply. It asks the
