@@ -141,6 +141,12 @@ func (o *clientOptions) validate(cmd *cobra.Command) error {
 	if o.load.OneWay && cmd.Flags().Changed("depth") {
 		errs = append(errs, errors.New("--depth: has no meaning with --one-way; give one of them"))
 	}
+	if o.load.OneWay && cmd.Flags().Changed("max-inflight") {
+		errs = append(errs, errors.New("--max-inflight: has no meaning with --one-way, whose events have no replies; give one of them"))
+	}
+	if o.load.OneWay && o.load.Early {
+		errs = append(errs, errors.New("--early: its first request has no place in a load with --one-way; give one of them"))
+	}
 	if clientKindOf(o.transport).streams {
 		errs = append(errs, load.CheckRange("streams", o.load.Streams, 1, load.MaxStreams))
 	}

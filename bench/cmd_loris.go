@@ -23,7 +23,6 @@ const (
 	lorisRatio   = 1.10 // the healthy load's p99 on the crowded server, of that on a server without a crowd
 	maxCycles    = 100
 	lorisKept    = idleLimit   // bytes of server memory per hostile connection that may stay when they are gone
-	crowdShare   = 0.95        // of the crowd must have been opened at once or before when a window begins
 	crowdPerProc = 5000        // connections of one process: well within its descriptors, and more processes open faster
 	crowdPoll    = time.Second // between two readings while the crowd forms or leaves
 	// lorisSndBuf is small so that slow readers reach the server's own bounds instead of filling a kernel buffer each.

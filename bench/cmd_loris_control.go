@@ -25,6 +25,10 @@ func (l *lorisRun) startControl(ctx context.Context, server *steady) error {
 func (l *lorisRun) cycles(ctx context.Context, round int) (out []report.ControlCycle, err error) {
 	for range l.o.cycles {
 		y := report.ControlCycle{Round: round}
+		before, err := l.counts(orderCount)
+		if err != nil {
+			return out, err
+		}
 		if err := l.controlWindow(ctx, l.s, &y.Crowded[0]); err != nil {
 			return out, err
 		}
@@ -42,6 +46,11 @@ func (l *lorisRun) cycles(ctx context.Context, round int) (out []report.ControlC
 		if err := l.controlWindow(ctx, l.s, &y.Crowded[1]); err != nil {
 			return out, err
 		}
+		after, err := l.counts(orderCount)
+		if err != nil {
+			return out, err
+		}
+		y.Crowd = int(min(before.Live, after.Live))
 		say(l.a.stderr, l.began, "p99 %.3f, %.3f ms on the crowded server, %.3f, %.3f ms on the free one",
 			y.Crowded[0].Latency.P99, y.Crowded[1].Latency.P99, y.Free[0].Latency.P99, y.Free[1].Latency.P99)
 		out = append(out, y)

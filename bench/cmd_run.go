@@ -170,7 +170,10 @@ func (a *app) runPhase(ctx context.Context, srv *serverProcess, files *cert.File
 		args = append(args, "--ca", files.Cert, "--resume")
 	}
 	if kind.streams {
-		args = append(args, "--streams", strconv.Itoa(max(1, c.Streams)), "--max-inflight", strconv.Itoa(c.MaxInflight))
+		args = append(args, "--streams", strconv.Itoa(max(1, c.Streams)))
+		if !c.OneWay {
+			args = append(args, "--max-inflight", strconv.Itoa(c.MaxInflight))
+		}
 	}
 	switch {
 	case c.RPS > 0:

@@ -134,6 +134,9 @@ func (k *knobs) validate() error {
 
 // explain names the flag in an error of the library that names a field of its configuration.
 func (k *knobs) explain(err error) error {
+	if _, ok := errors.AsType[*usageError](err); ok {
+		return err // it has been explained
+	}
 	for field, flag := range knobFields() {
 		if strings.Contains(err.Error(), ": "+field+" ") {
 			return usage(fmt.Errorf("--%s: %w", flag, err))

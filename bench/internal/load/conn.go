@@ -325,6 +325,10 @@ func (c *conn) OnGoodbye(error) {}
 func (c *conn) OnClose(cause error) {
 	was := c.state
 	c.state = connEnded
+	if was == connGreeting { // its request goes with it
+		c.link.free(c.inflight.n)
+		c.inflight = queue{}
+	}
 	if was == connGreeting && errors.Is(cause, quic.ErrEarlyRejected) {
 		c.f.dial(newConn(c.f, c.idx)) // in its place
 		return

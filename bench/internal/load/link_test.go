@@ -7,6 +7,8 @@ import (
 
 	"github.com/ron-transport/ron-transport/bench/internal/wire"
 	"github.com/ron-transport/ron-transport/framer"
+
+	"github.com/ron-transport/ron-transport/quic"
 )
 
 // linked gives the streams of each connection of a rig their link, before the load starts.
@@ -108,6 +110,20 @@ func TestPermitsOfALostStream(t *testing.T) {
 	p := r.finish()
 	if p.Errors.ConnLost != 2 || p.Errors.Transport5xx != 2 {
 		t.Errorf("%+v", p.Errors)
+	}
+}
+
+// A first request in 0-RTT packets that the server does not take gives its permit back.
+func TestPermitOfARejectedGreeting(t *testing.T) {
+	for _, cause := range []error{quic.ErrEarlyRejected, errors.New("reset")} {
+		r, links := newStreamRig(t, Config{Conns: 1, Streams: 2, Payload: 16, Depth: 1, Window: time.Hour}, 2)
+		r.f.dial = func(*conn) {}
+		before := links[0].inflight
+		r.all[0].state = connGreeting
+		r.all[0].OnClose(cause)
+		if n := links[0].inflight; n != before-1 {
+			t.Errorf("%v: %d permits out, %d before", cause, n, before)
+		}
 	}
 }
 

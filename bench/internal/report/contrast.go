@@ -160,8 +160,36 @@ func JudgeContrast(id string, c *Contrast, limit float64) []SLORow {
 // judged: what a process keeps for other reasons, some MiB, must be small against the limit of all of them.
 const judgedCrowd = 1000
 
+// crowdShare is how much of the crowd, in per cent, must be there for the figures to be about it. Those that a deadline has ended come
+// again after a pause.
+const crowdShare = 60
+
+// emptyWindows counts the windows that say nothing.
+func emptyWindows(c *Control) SLORow {
+	n := 0
+	for i := range c.Cycles {
+		for _, w := range append(c.Cycles[i].Crowded[:], c.Cycles[i].Free[:]...) {
+			if w.Latency.Count == 0 {
+				n++
+			}
+		}
+	}
+	return row("empty_windows", "loris", "windows without a request", "<=", 0, float64(n), "count")
+}
+
+// crowdThere is how much of the crowd was there beside the windows, at the worst.
+func crowdThere(c *Control, hostile int) SLORow {
+	least := 0
+	for i := range c.Cycles {
+		if y := &c.Cycles[i]; i == 0 || y.Crowd < least {
+			least = y.Crowd
+		}
+	}
+	return row("crowd", "loris", "hostile connections open beside the windows", ">=", crowdShare, pct(float64(least), float64(hostile)), "%")
+}
+
 // JudgeLoris makes the rows of a crowd: no request lost on either server, the latency on the crowded server against that on
-// the one without a crowd, that against no crowd at all for orientation, and what the crowd leaves behind: descriptors, and
+// the one without a crowd, with requests in every window and a crowd beside it, that against no crowd at all for orientation, and what the crowd leaves behind: descriptors, and
 // memory per hostile connection that was there at once at most. With fewer than judgedCrowd of them the latter is shown and
 // not judged.
 func JudgeLoris(l *Loris, limit, kept float64) []SLORow {
@@ -173,7 +201,7 @@ func JudgeLoris(l *Loris, limit, kept float64) []SLORow {
 		if c.P99 <= 0 { // there was nothing to compare
 			r.Verdict = Failed
 		}
-		rows = append(rows, r)
+		rows = append(rows, r, emptyWindows(c), crowdThere(c, l.Hostile))
 	}
 	if len(l.Memory) == 0 {
 		return rows

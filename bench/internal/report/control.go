@@ -27,6 +27,7 @@ type ControlCycle struct {
 	Round   int              `json:"round"` // from 1 on
 	Crowded [2]ControlWindow `json:"crowded"`
 	Free    [2]ControlWindow `json:"free"`
+	Crowd   int              `json:"crowd"` // hostile connections that were open at its begin or its end, the smaller number
 }
 
 // ControlWindow is one window.

@@ -13,7 +13,7 @@ func cycle(p99 ...float64) ControlCycle {
 	w := func(v float64) ControlWindow {
 		return ControlWindow{Latency: hist.Latency{Count: 100, P50: v / 10, P99: v, P999: 2 * v}}
 	}
-	return ControlCycle{Round: 1, Crowded: [2]ControlWindow{w(p99[0]), w(p99[3])}, Free: [2]ControlWindow{w(p99[1]), w(p99[2])}}
+	return ControlCycle{Round: 1, Crowd: 1990, Crowded: [2]ControlWindow{w(p99[0]), w(p99[3])}, Free: [2]ControlWindow{w(p99[1]), w(p99[2])}}
 }
 
 func lorisOf(cycles ...ControlCycle) *Loris {
@@ -58,6 +58,10 @@ func TestJudgeLoris(t *testing.T) {
 		{"the quiet windows are not judged", "p99_quiet_ratio", func(*Loris) {}, Info},
 		{"slower", "p99_ratio", func(l *Loris) { l.Control.P99 = 1.11 }, Failed},
 		{"nothing to compare", "p99_ratio", func(l *Loris) { l.Control.P99 = 0 }, Failed},
+		{"a window without a request", "empty_windows", func(l *Loris) { l.Control.Cycles[0].Free[1].Latency.Count = 0 }, Failed},
+		{"none", "empty_windows", func(*Loris) {}, Passed},
+		{"the crowd was there", "crowd", func(*Loris) {}, Passed},
+		{"half of it had left", "crowd", func(l *Loris) { l.Control.Cycles[0].Crowd = 1001 }, Failed},
 		{"a request lost", "errors", func(l *Loris) { l.Load.Errors.Unanswered = 1 }, Failed},
 		{"a request lost on the free server", "errors", func(l *Loris) { l.Control.Load.Errors.ConnLost = 1 }, Failed},
 		{"2 MiB of 2,000", "memory_back", func(*Loris) {}, Passed},
