@@ -36,6 +36,6 @@
 //
 // # Costs
 //
-// A connection takes some 60 KiB after its handshake, most of it quic-go's, an idle stream some 6 KiB. A loop competes with quic-go's goroutines
-// for the processors: for a process that serves nothing but QUIC, half as many loops as cores are enough.
+// A connection takes some 60 KiB after its handshake, most of it quic-go's, an idle stream some 6 KiB. Loops compete
+// with quic-go's goroutines for the processors; fewer loops than cores have not been found to be better.
 package quic
