@@ -171,6 +171,12 @@ func (s *Session) hello(f *Frame) error {
 	if q.MaxFrame != 0 {
 		s.peerMax = uint32(min(max(q.MaxFrame, minNegotiated), int(s.peerMax)))
 	}
+	if ready := s.e.o.Ready; ready != nil {
+		if err := ready(); err != nil {
+			_ = s.sendError(&f.Header, notReady(err)) // a closing session says nothing
+			return nil
+		}
+	}
 	b := s.e.scratch.Get()
 	defer s.e.scratch.Put(b)
 	if err := s.e.helloReply(b, int(s.peerMax)); err != nil {

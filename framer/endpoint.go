@@ -70,6 +70,12 @@ type Options struct {
 	// anything is sent. Responses may always be sent. HELLO is always allowed. Without effect on transports that have no 0-RTT,
 	// or have it turned off. nil: none; else each is 1 … 65535.
 	EarlyApps []uint16
+	// Ready is asked for each HELLO of a peer. While it returns an error, the HELLO is answered with that error instead of a
+	// reply: the reason of the canon that the error tells (a method Reason() string; not_ready without one) with its status, 503
+	// for not_ready and tor_bootstrap, and the time after which to try again (a method RetryAfter() time.Duration); *Error goes out as it
+	// is. Both methods are looked for along the error's chain. The connection stays. nil: always ready. Called on the loop, must
+	// not block.
+	Ready func() error
 	// Stats counts rejections; nil: the endpoint makes its own.
 	Stats *Stats
 }

@@ -131,3 +131,23 @@ func reasonOf(err error) Reason {
 	}
 	return IO
 }
+
+// notReady makes an error reply of what Options.Ready has returned.
+func notReady(err error) *Error {
+	var own *Error
+	if errors.As(err, &own) {
+		return own
+	}
+	e := &Error{Why: NotReady, Detail: err.Error()}
+	var w interface{ Reason() string }
+	if errors.As(err, &w) {
+		if r, ok := ParseReason(w.Reason()); ok {
+			e.Why = r
+		}
+	}
+	var after interface{ RetryAfter() time.Duration }
+	if errors.As(err, &after) {
+		e.RetryAfter = after.RetryAfter()
+	}
+	return e
+}

@@ -198,9 +198,17 @@ func (c Config) validateTimeouts() error {
 		{"WriteTimeout", c.WriteTimeout}, {"LingerTimeout", c.LingerTimeout}, {"DrainTimeout", c.DrainTimeout},
 		{"ShutdownGrace", c.ShutdownGrace},
 	} {
-		if f.v >= 0 && (f.v < minTimeout || f.v > maxTimeout) {
-			return fmt.Errorf("reactor: %s is %v, allowed are %v to %v, 0 for the default and negative for none", f.name, f.v, minTimeout, maxTimeout)
+		if err := timeoutError(f.name, f.v); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// timeoutError refuses a deadline that is neither 0, nor negative, nor within the range.
+func timeoutError(name string, v time.Duration) error {
+	if v <= 0 || v >= minTimeout && v <= maxTimeout {
+		return nil
+	}
+	return fmt.Errorf("reactor: %s is %v, allowed are %v to %v, 0 for the default and negative for none", name, v, minTimeout, maxTimeout)
 }

@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/netip"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -126,8 +127,9 @@ type connOptions struct {
 	filter   func() Filter
 	refuse   func(*Conn, error)
 	onError  func(remote net.Addr, err error)
-	addr     net.Addr // a listener's own address
-	peer     net.Addr // for sockets without an IP address
+	addr     net.Addr      // a listener's own address
+	peer     net.Addr      // for sockets without an IP address
+	timeout  time.Duration // of connect and handshake, for dials; 0: Config.HandshakeTimeout
 }
 
 // accepting reports whether output may still be queued.

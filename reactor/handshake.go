@@ -129,7 +129,9 @@ func (l *loop) startDial(c *Conn, sa unix.Sockaddr) {
 	}
 	c.state = stateConnecting
 	l.limitRates(c)
-	l.startPhase(c, l.r.cfg.HandshakeTimeout)
+	timeout := c.opts.timeout
+	setDuration(&timeout, l.r.cfg.HandshakeTimeout)
+	l.startPhase(c, timeout)
 	if errno := l.r.sys.connect(int(c.fd), sa); errno != 0 && errno != unix.EINPROGRESS && errno != unix.EINTR {
 		l.kill(c, ioError("connect", errno))
 	}

@@ -122,6 +122,9 @@ type DialConfig struct {
 	// Near puts the connection on the loop of this one; nil: on the loop with the fewest. A gateway wants that for the two
 	// ends of a Pipe: their protocols may then call each other's loop-only methods directly, and the marks are exact.
 	Near *Conn
+	// Timeout bounds connect and handshake together, in place of Config.HandshakeTimeout: a way that is slow by nature, such as
+	// Tor, needs more. 0: Config.HandshakeTimeout; negative: none; else 10 ms … 24 h.
+	Timeout time.Duration
 }
 
 // Dial starts connecting to addr and returns at once; host names are looked up first, which may block. network is as for
@@ -129,6 +132,9 @@ type DialConfig struct {
 func (r *Reactor) Dial(network, addr string, dc DialConfig) (*Conn, error) {
 	if dc.Protocol == nil {
 		return nil, errors.New("reactor: DialConfig.Protocol is nil, a function is required")
+	}
+	if err := timeoutError("DialConfig.Timeout", dc.Timeout); err != nil {
+		return nil, err
 	}
 	sa, family, err := resolve(network, addr)
 	if err != nil {
@@ -146,7 +152,7 @@ func (r *Reactor) Dial(network, addr string, dc DialConfig) (*Conn, error) {
 		}
 	}
 	l.load.Add(1)
-	o := &connOptions{filter: dc.Filter, addr: unconnected(family), peer: &net.UnixAddr{Net: "unix", Name: addr}}
+	o := &connOptions{filter: dc.Filter, addr: unconnected(family), peer: &net.UnixAddr{Net: "unix", Name: addr}, timeout: dc.Timeout}
 	c := &Conn{loop: l, fd: int32(fd), slot: -1, opts: o, wtick: -1, dialled: true}
 	ok := false
 	defer func() {
