@@ -1,0 +1,19 @@
+package torlab
+
+import (
+	"fmt"
+	"os"
+	"testing"
+)
+
+// TestMain runs the tests in a network namespace of their own where it may.
+func TestMain(m *testing.M) {
+	code, done, err := Isolate()
+	if err != nil {
+		fmt.Println("not isolated:", err)
+	}
+	if !done {
+		code = m.Run()
+	}
+	os.Exit(code)
+}
