@@ -78,7 +78,7 @@ func (c *Conn) AddOnion(ctx context.Context, q OnionRequest) (Onion, error) {
 
 // line is the command.
 func (q *OnionRequest) line() (string, error) {
-	if err := q.check(); err != nil {
+	if err := q.Validate(); err != nil {
 		return "", err
 	}
 	var b strings.Builder
@@ -121,8 +121,8 @@ func (q *OnionRequest) line() (string, error) {
 	return b.String(), nil
 }
 
-// check validates the request.
-func (q *OnionRequest) check() error {
+// Validate checks the request without sending it. The error names the field. Any goroutine.
+func (q *OnionRequest) Validate() error {
 	switch {
 	case q.Key != "" && !strings.HasPrefix(q.Key, KeyPrefix) || strings.ContainsAny(q.Key, " \r\n\x00"):
 		return fmt.Errorf("control: Key does not look like one, allowed is %s with base64", KeyPrefix)

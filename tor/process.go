@@ -1,0 +1,106 @@
+package tor
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/ron-transport/ron-transport/tor/internal/proc"
+)
+
+// torrc is the configuration of the tor that we start. It goes to tor's standard input, so that no file holds it.
+func (t *Tor) torrc() string {
+	lines := []string{
+		"DataDirectory " + quoteConf(t.cfg.Process.DataDir),
+		"ControlPort unix:" + quoteConf(t.file("control")),
+		"CookieAuthentication 1",
+		"CookieAuthFile " + quoteConf(t.file("cookie")),
+		"SocksPort unix:" + quoteConf(t.file("socks")) + " ExtendedErrors",
+		"Log notice stdout",
+		// Tor ends with this process also where the kernel cannot see to it. The control connection may come and go.
+		fmt.Sprintf("__OwningControllerProcess %d", os.Getpid()),
+	}
+	if t.temp {
+		lines = append(lines, "AvoidDiskWrites 1")
+	}
+	return strings.Join(append(lines, t.cfg.Process.Options...), "\n") + "\n"
+}
+
+// quoteConf makes a value of a path that may hold spaces. Tor reads C's escapes in quotes.
+func quoteConf(s string) string {
+	if !strings.ContainsAny(s, " \t\"\\#") {
+		return s
+	}
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) + `"`
+}
+
+// start starts tor.
+func (t *Tor) start() error {
+	p, err := proc.Start(t.torrc(), t.cfg.Process.Exe, "-f", "-", "--defaults-torrc", os.DevNull)
+	if err != nil {
+		return fmt.Errorf("tor: %w", err)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.proc = p
+	t.starts++
+	t.restartTimer()
+	t.touch()
+	return nil
+}
+
+// supervise starts tor again when it has ended, until the Tor is closed, and ends it then.
+func (t *Tor) supervise() {
+	defer t.tasks.Done()
+	pause := restartMin
+	for {
+		t.mu.Lock()
+		p := t.proc
+		t.mu.Unlock()
+		began := time.Now()
+		if p != nil {
+			select {
+			case <-p.Done():
+				t.ended(p)
+			case <-t.ctx.Done():
+				_ = p.Stop(stopGrace) // how it ends is of no interest any more
+				return
+			}
+		}
+		if time.Since(began) > restartMax {
+			pause = restartMin
+		}
+		select {
+		case <-time.After(pause):
+		case <-t.ctx.Done():
+			return
+		}
+		pause = min(2*pause, restartMax)
+		if err := t.start(); err != nil {
+			t.failed(err)
+		}
+	}
+}
+
+// ended notes that tor has ended by itself.
+func (t *Tor) ended(p *proc.Process) {
+	err := p.Err()
+	if err == nil {
+		err = errors.New("it has ended: " + p.Complaint())
+	}
+	t.failed(err)
+}
+
+// failed notes that there is no tor.
+func (t *Tor) failed(err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.proc, t.gone, t.downErr = nil, true, err
+	t.progress, t.phase = 0, ""
+	for _, svc := range t.services {
+		svc.lost(true)
+	}
+	t.touch()
+}
