@@ -203,13 +203,13 @@ func (n *Network) prepare() error {
 		return err
 	}
 	n.common = append(n.common, fmt.Sprintf("DirAuthority lab orport=%d no-v2 v3ident=%s 127.0.0.1:%d %s", or, v3ident, dir, fingerprint))
-	if err := n.auth.write(append(n.authority(or, dir), n.common...)...); err != nil {
+	if err := errors.Join(n.auth.write(append(n.authority(or, dir), n.common...)...), n.auth.remember()); err != nil {
 		return err
 	}
 	for i, port := range ports[2:] {
 		t := node(fmt.Sprintf("relay%d", i+1))
 		n.relays = append(n.relays, t)
-		if err := t.write(append(relay(t.name, port), n.common...)...); err != nil {
+		if err := errors.Join(t.write(append(relay(t.name, port), n.common...)...), t.remember()); err != nil {
 			return err
 		}
 	}
@@ -231,13 +231,10 @@ func relay(name string, or int) []string {
 }
 
 // authority is the configuration of the authority. The first consensus is due as late as can be.
-// All relays count as equally fast, whatever they advertise: one that has found itself faster than nothing in time for the first vote
-// would be chosen for every place of a path, which then cannot be built.
 func (n *Network) authority(or, dir int) []string {
 	return append(relay("authority", or),
 		"AuthoritativeDirectory 1", "V3AuthoritativeDirectory 1", "ContactInfo torlab@localhost.invalid", fmt.Sprintf("DirPort 127.0.0.1:%d", dir),
 		"TestingDirAuthVoteExit *", "TestingDirAuthVoteHSDir *", "TestingDirAuthVoteGuard *", "TestingMinExitFlagThreshold 0", "V3AuthNIntervalsValid 2",
-		"MinMeasuredBWsForAuthToIgnoreAdvertised -1",
 		fmt.Sprintf("TestingV3AuthInitialVotingInterval %d", firstInterval/time.Second), fmt.Sprintf("TestingV3AuthInitialVoteDelay %d", voteDelay/time.Second),
 		fmt.Sprintf("TestingV3AuthInitialDistDelay %d", voteDelay/time.Second), fmt.Sprintf("TestingV3AuthVotingStartOffset %d", offset(time.Now())),
 		"V3AuthVotingInterval 300", "V3AuthVoteDelay 20", "V3AuthDistDelay 20")
