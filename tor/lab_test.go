@@ -45,6 +45,9 @@ type client struct {
 	c *reactor.Conn
 }
 
+// dialTime is long for a dial on this network, which takes half a second.
+const dialTime = 20 * time.Second
+
 // dialOnce dials and waits until frames can flow.
 func dialOnce(t testing.TB, tor *Tor, r *reactor.Reactor, addr, isolation string) (*client, error) {
 	t.Helper()
@@ -53,7 +56,7 @@ func dialOnce(t testing.TB, tor *Tor, r *reactor.Reactor, addr, isolation string
 	if err != nil {
 		t.Fatal(err)
 	}
-	cl.c, err = tor.Dial(r, addr, DialConfig{Isolation: isolation, Protocol: func(c *reactor.Conn) reactor.Protocol { cl.s = e.Session(c); return cl.s }})
+	cl.c, err = tor.Dial(r, addr, DialConfig{Isolation: isolation, Timeout: dialTime, Protocol: func(c *reactor.Conn) reactor.Protocol { cl.s = e.Session(c); return cl.s }})
 	if err != nil {
 		return nil, err
 	}
@@ -74,10 +77,11 @@ func connect(t testing.TB, tor *Tor, r *reactor.Reactor, addr, isolation string)
 			return cl
 		}
 		var e *Error
-		if !errors.As(err, &e) || e.RetryAfter() == 0 || time.Now().After(end) {
+		retry := errors.Is(err, reactor.ErrHandshakeTimeout) || errors.As(err, &e) && e.RetryAfter() > 0
+		if !retry || time.Now().After(end) {
 			t.Fatalf("dial: %v", err)
 		}
-		time.Sleep(min(e.RetryAfter(), 200*time.Millisecond))
+		time.Sleep(200 * time.Millisecond)
 	}
 }
 
