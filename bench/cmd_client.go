@@ -9,6 +9,8 @@ import (
 	"net/url"
 	"os"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -39,6 +41,7 @@ type clientKind struct {
 	command, transport, scheme, over string
 	tls                              bool // takes --ca, --insecure, --resume
 	streams                          bool // takes --streams, --max-inflight
+	tor                              bool // takes the knobs of package tor, and --onion instead of --target
 	knobs                            bool // takes --early and the knobs of the library's quic package
 	hidden                           bool
 }
@@ -48,6 +51,7 @@ func clientKinds() []clientKind {
 		{command: "tls_echo_client", transport: load.TLS, scheme: "https", over: "TLS 1.3", tls: true},
 		{command: "tcp_echo_client", transport: load.TCP, scheme: "tcp", over: "plain TCP"},
 		{command: "quic_echo_client", transport: load.QUIC, scheme: "quic", over: "QUIC", tls: true, streams: true, knobs: true},
+		{command: "tor_echo_client", transport: load.Tor, over: "onion connections", tor: true},
 		{command: "peer_quicgo_echo_client", transport: load.StockQUIC, scheme: "quic", over: "QUIC with quic-go alone, to compare with", tls: true, streams: true, hidden: true},
 	}
 }
@@ -67,6 +71,8 @@ type clientOptions struct {
 	insecure  bool
 	resume    bool
 	quic      quicKnobs
+	tor       torKnobs
+	measure   []string // name=pid
 	loops     int
 	serverPID int
 	json      string
@@ -100,7 +106,11 @@ func (a *app) clientCommand(kind clientKind) *cobra.Command {
 
 func (o *clientOptions) register(f *pflag.FlagSet) {
 	k := clientKindOf(o.transport)
-	f.StringVar(&o.target, "target", k.scheme+"://127.0.0.1:8443", "server, as "+k.scheme+"://host:port")
+	if k.tor {
+		o.tor.registerClient(f)
+	} else {
+		f.StringVar(&o.target, "target", k.scheme+"://127.0.0.1:8443", "server, as "+k.scheme+"://host:port")
+	}
 	f.IntVar(&o.load.Conns, "conns", defaultConns, "connections")
 	f.IntVar(&o.load.RPS, "rps", 0, "open loop: requests due per second over all connections; 0: closed loop")
 	f.IntVar(&o.load.Payload, "payload", defaultPayload, "payload of each request, bytes")
@@ -113,6 +123,7 @@ func (o *clientOptions) register(f *pflag.FlagSet) {
 	}
 	f.StringVar(&o.json, "json", "", "write the report to this file")
 	f.IntVar(&o.serverPID, "server-pid", 0, "also measure this local process over the window: CPU, memory, descriptors; 0: none")
+	f.StringArrayVar(&o.measure, "measure", nil, "also measure this local process, name=pid; may be repeated")
 	f.BoolVar(&o.parent, "with-parent", false, "end when standard input closes")
 	if k.tls {
 		f.StringVar(&o.ca, "ca", "", "verify the server against the roots in this PEM file; empty: the system's roots, or nothing for a loopback target")
@@ -161,10 +172,37 @@ func (o *clientOptions) validate(cmd *cobra.Command) error {
 			errs = append(errs, fmt.Errorf("--server-pid: %d cannot be measured: %w", o.serverPID, err))
 		}
 	}
+	if _, err := o.others(); err != nil {
+		errs = append(errs, err)
+	}
+	if o.tor.hello > 0 && (o.load.RPS > 0 || o.load.OneWay || cmd.Flags().Changed("depth") || cmd.Flags().Changed("conns")) {
+		errs = append(errs, errors.New("--hello: is no load, and has no meaning with --rps, --depth, --conns or --one-way"))
+	}
 	return errors.Join(errs...)
 }
 
+// others are the processes of --measure.
+func (o *clientOptions) others() ([]namedPID, error) {
+	var out []namedPID
+	for _, m := range o.measure {
+		name, pid, ok := strings.Cut(m, "=")
+		n, err := strconv.Atoi(pid)
+		if !ok || name == "" || err != nil {
+			return nil, &load.FlagError{Flag: "measure", Value: fmt.Sprintf("%q", m), Allowed: "name=pid"}
+		}
+		if _, err := proc.Take(n); err != nil {
+			return nil, fmt.Errorf("--measure: %d cannot be measured: %w", n, err)
+		}
+		out = append(out, namedPID{name, n})
+	}
+	return out, nil
+}
+
 func (o *clientOptions) parseTarget() error {
+	if clientKindOf(o.transport).tor {
+		o.addr, o.host = o.tor.onion, onionHost(o.tor.onion)
+		return o.tor.validateClient()
+	}
 	scheme := clientKindOf(o.transport).scheme
 	bad := &load.FlagError{Flag: "target", Value: o.target, Allowed: scheme + "://host:port"}
 	u, err := url.Parse(o.target)
@@ -249,6 +287,18 @@ func (a *app) measure(ctx context.Context, o *clientOptions) (*report.Phase, err
 	if err != nil {
 		return nil, usage(err)
 	}
+	if clientKindOf(o.transport).tor {
+		if nc.Tor, err = o.tor.open(ctx, a.stderr); err != nil {
+			return nil, err
+		}
+		defer func() { _ = nc.Tor.Close() }() // the figures are there
+		if nc.Circuits = o.tor.circuits; nc.Circuits == 0 {
+			nc.Circuits = min(o.load.Conns, load.MaxCircuits)
+		}
+		if o.tor.hello > 0 {
+			return a.measureHellos(ctx, o, nc)
+		}
+	}
 	if nc.TLS != nil && nc.TLS.InsecureSkipVerify {
 		fmt.Fprintf(a.stderr, "the server's certificate is %s\n", nc.Verified)
 	}
@@ -263,7 +313,10 @@ func (a *app) measure(ctx context.Context, o *clientOptions) (*report.Phase, err
 	if err := fleet.Open(ctx, o.resume, nil); err != nil {
 		return nil, errors.Join(err, n.Close())
 	}
-	meter := newMeter(o.serverPID)
+	meter, err := o.newMeter()
+	if err != nil {
+		return nil, err
+	}
 	progress := report.NewProgress(a.stderr)
 	name := phaseName(&o.load)
 	p, err := fleet.Measure(ctx, load.Hooks{Begin: meter.begin, End: meter.end, Progress: func(l load.Live) {
@@ -278,6 +331,25 @@ func (a *app) measure(ctx context.Context, o *clientOptions) (*report.Phase, err
 		p.Errors.FirstError = err.Error() // a server that died in the window: the rest of the figures still stand
 	}
 	return p, nil
+}
+
+// measureHellos says HELLO on fresh connections.
+func (a *app) measureHellos(ctx context.Context, o *clientOptions, nc load.NetConfig) (*report.Phase, error) {
+	meter, err := o.newMeter()
+	if err != nil {
+		return nil, err
+	}
+	progress := report.NewProgress(a.stderr)
+	p, err := load.Hellos(ctx, load.HelloConfig{Tor: nc.Tor, Addr: nc.Addr, Count: o.tor.hello, Fresh: o.tor.circuits != 1, Loops: o.loops,
+		Begin: meter.begin, End: meter.end, Progress: func(done int) {
+			progress.Line(time.Now(), fmt.Sprintf("HELLO: %d of %d connections", done, o.tor.hello))
+		}})
+	progress.Done()
+	if err != nil {
+		return nil, err
+	}
+	p.Name = "HELLO"
+	return p, meter.fill(p)
 }
 
 func phaseName(c *load.Config) string {
@@ -301,18 +373,36 @@ func liveLine(name string, l load.Live) string {
 
 // meter samples the client's own process, the server's and the cores at both ends of a window.
 type meter struct {
-	pids     []int // own first
+	pids     []int // own first, then the server's if there is one
+	others   []namedPID
 	from, to []proc.Sample
 	cores    [2][]proc.CoreTime
 	err      error
 }
 
-func newMeter(serverPID int) *meter {
+// namedPID is a process that is measured besides.
+type namedPID struct {
+	name string
+	pid  int
+}
+
+func (o *clientOptions) newMeter() (*meter, error) {
 	m := &meter{pids: []int{os.Getpid()}}
-	if serverPID > 0 {
-		m.pids = append(m.pids, serverPID)
+	if o.serverPID > 0 {
+		m.pids = append(m.pids, o.serverPID)
 	}
-	return m
+	var err error
+	m.others, err = o.others()
+	return m, err
+}
+
+// all are the numbers of all processes.
+func (m *meter) all() []int {
+	all := slices.Clone(m.pids)
+	for _, p := range m.others {
+		all = append(all, p.pid)
+	}
+	return all
 }
 
 func (m *meter) begin() { m.from, m.cores[0] = m.take() }
@@ -320,7 +410,7 @@ func (m *meter) end()   { m.to, m.cores[1] = m.take() }
 
 func (m *meter) take() ([]proc.Sample, []proc.CoreTime) {
 	var out []proc.Sample
-	for _, pid := range m.pids {
+	for _, pid := range m.all() {
 		s, err := proc.Take(pid)
 		m.err = errors.Join(m.err, err)
 		out = append(out, s)
@@ -341,16 +431,20 @@ func (m *meter) fill(p *report.Phase) error {
 	}
 	p.FPSPerCore = p.FPS / float64(desc.Cores)
 	p.CoreBusy = proc.BusyPct(m.cores[0], m.cores[1])
-	for i, pid := range m.pids {
+	for i, pid := range m.all() {
 		limit, err := proc.FDLimit(pid)
 		if err != nil {
 			return err
 		}
 		u := report.Use(pid, m.from[i], m.to[i], limit, p.Frames, desc.Cores)
-		if i == 0 {
+		switch {
+		case i == 0:
 			p.Client = u
-		} else {
+		case i < len(m.pids):
 			p.ServerUse = &u
+		default:
+			u.Name = m.others[i-len(m.pids)].name
+			p.Others = append(p.Others, u)
 		}
 	}
 	return nil

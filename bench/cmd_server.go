@@ -42,17 +42,19 @@ type serverKind struct {
 	tls                  bool // takes --cert, --key, --ca-out
 	knobs                bool // takes the knobs of the library
 	quic                 bool // and those of its quic package instead of those of TCP
-	open                 func(o *serverOptions, c *tls.Certificate) (echoServer, error)
+	tor                  bool // an onion service: takes the knobs of package tor, and --hs instead of --listen
+	open                 func(ctx context.Context, o *serverOptions, c *tls.Certificate) (echoServer, error)
 }
 
 func serverKinds() []serverKind {
 	return []serverKind{
-		{"tls_echo_server", "tls", "echo OAP/1 frames over TLS 1.3", load.TLS, false, true, true, false, openOurs},
-		{"tcp_echo_server", "tcp", "echo OAP/1 frames over plain TCP", load.TCP, false, false, true, false, openOurs},
-		{"quic_echo_server", "quic", "echo OAP/1 frames over QUIC", load.QUIC, false, true, true, true, openQUIC},
-		{"peer_nettls_echo_server", "peer-nettls", "the same echo on net and crypto/tls, to compare with", load.TLS, false, true, false, false, openNetTLS},
-		{"peer_gnet_echo_server", "peer-gnet", "the same echo on gnet over plain TCP, to compare with", load.TCP, false, false, false, false, openGnet},
-		{"peer_quicgo_echo_server", "peer-quicgo", "the same echo on quic-go alone, to compare with", load.StockQUIC, true, true, false, false, openQUICGo},
+		{"tls_echo_server", "tls", "echo OAP/1 frames over TLS 1.3", load.TLS, false, true, true, false, false, openOurs},
+		{"tcp_echo_server", "tcp", "echo OAP/1 frames over plain TCP", load.TCP, false, false, true, false, false, openOurs},
+		{"quic_echo_server", "quic", "echo OAP/1 frames over QUIC", load.QUIC, false, true, true, true, false, openQUIC},
+		{"tor_echo_server", "tor", "echo OAP/1 frames as an onion service", load.Tor, false, false, true, false, true, openTor},
+		{"peer_nettls_echo_server", "peer-nettls", "the same echo on net and crypto/tls, to compare with", load.TLS, false, true, false, false, false, openNetTLS},
+		{"peer_gnet_echo_server", "peer-gnet", "the same echo on gnet over plain TCP, to compare with", load.TCP, false, false, false, false, false, openGnet},
+		{"peer_quicgo_echo_server", "peer-quicgo", "the same echo on quic-go alone, to compare with", load.StockQUIC, true, true, false, false, false, openQUICGo},
 	}
 }
 
@@ -62,6 +64,14 @@ func (k serverKind) more() string {
 		return ""
 	}
 	return " With --cert and --key, SIGHUP looks at their files at once; what\nhappens to them is told on standard error."
+}
+
+// addressFlag is the flag of the address that is bound.
+func (k serverKind) addressFlag() string {
+	if k.tor {
+		return "hs"
+	}
+	return "listen"
 }
 
 // serverOptions are the flags of an echo server.
@@ -77,6 +87,7 @@ type serverOptions struct {
 	handover string
 	knobs    knobs
 	quic     quicKnobs
+	tor      torKnobs
 	stderr   io.Writer // what the Store tells goes there
 }
 
@@ -98,7 +109,11 @@ func (a *app) serverCommand(kind serverKind) *cobra.Command {
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.listen, "listen", "127.0.0.1:8443", "address to bind, host:port; port 0 picks a free one")
+	if kind.tor {
+		f.StringVar(&o.listen, "hs", "127.0.0.1:8443", "address of this machine that the onion service forwards to, host:port; port 0 picks a free one")
+	} else {
+		f.StringVar(&o.listen, "listen", "127.0.0.1:8443", "address to bind, host:port; port 0 picks a free one")
+	}
 	f.DurationVar(&o.duration, "duration", 0, "end after this time; 0: serve until a signal")
 	f.StringVar(&o.json, "json", "", "write the report to this file")
 	f.BoolVar(&o.parent, "with-parent", false, "end when standard input closes")
@@ -111,6 +126,9 @@ func (a *app) serverCommand(kind serverKind) *cobra.Command {
 		o.knobs.registerLoops(f)
 		o.knobs.registerTLS(f)
 		o.quic.registerServer(f)
+	} else if kind.tor {
+		o.knobs.register(f, false)
+		o.tor.registerServer(f)
 	} else if kind.knobs {
 		f.StringVar(&o.handover, "handover", "", "take the listening socket over from the server that waits at this path, if there is one; then wait there for a successor, and end when it has taken over; empty: neither")
 		o.knobs.register(f, kind.tls)
@@ -121,7 +139,7 @@ func (a *app) serverCommand(kind serverKind) *cobra.Command {
 func (o *serverOptions) validate() error {
 	var errs []error
 	if _, err := net.ResolveTCPAddr("tcp", o.listen); err != nil {
-		errs = append(errs, &load.FlagError{Flag: "listen", Value: fmt.Sprintf("%q (%v)", o.listen, err), Allowed: "host:port, port 0 for any"})
+		errs = append(errs, &load.FlagError{Flag: o.kind.addressFlag(), Value: fmt.Sprintf("%q (%v)", o.listen, err), Allowed: "host:port, port 0 for any"})
 	}
 	errs = append(errs, load.CheckDuration("duration", o.duration, 0, load.MaxWindow))
 	if (o.cert == "") != (o.key == "") {
@@ -135,6 +153,9 @@ func (o *serverOptions) validate() error {
 	}
 	if o.kind.quic {
 		errs = append(errs, o.quic.validateServer())
+	}
+	if o.kind.tor {
+		errs = append(errs, o.tor.validate())
 	}
 	if o.kind.knobs && o.kind.tls {
 		errs = append(errs, o.validateCerts())
@@ -189,7 +210,7 @@ func (a *app) runServer(ctx context.Context, o *serverOptions) error {
 	free := make(chan os.Signal, 1)
 	signal.Notify(free, syscall.SIGUSR2)
 	defer signal.Stop(free)
-	s, err := o.kind.open(o, crt)
+	s, err := o.kind.open(ctx, o, crt)
 	if err != nil {
 		return o.knobs.explain(err)
 	}

@@ -27,6 +27,11 @@ const (
 // errMissed ends a command whose report has a failed row. The report has said which.
 var errMissed = errors.New("a target was missed")
 
+// exitError ends a command as another process has ended that did its work, and has said why.
+type exitError struct{ code int }
+
+func (e *exitError) Error() string { return fmt.Sprintf("exit status %d", e.code) }
+
 // usageError is a refused command line.
 type usageError struct{ err error }
 
@@ -75,6 +80,9 @@ func (a *app) main(args []string) int {
 	if err == nil {
 		return exitOK
 	}
+	if e, ok := errors.AsType[*exitError](err); ok {
+		return e.code
+	}
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		err = errors.New("interrupted before there were results")
 	}
@@ -99,7 +107,7 @@ func (a *app) root() *cobra.Command {
 	for _, kind := range clientKinds() {
 		root.AddCommand(a.clientCommand(kind))
 	}
-	root.AddCommand(a.compareCommand(), a.idleCommand(), a.stormCommand(), a.lorisCommand(), a.restartCommand())
+	root.AddCommand(a.compareCommand(), a.idleCommand(), a.stormCommand(), a.lorisCommand(), a.restartCommand(), a.torCommand())
 	root.AddCommand(a.hostileCommands()...)
 	return root
 }

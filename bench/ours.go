@@ -15,6 +15,7 @@ import (
 	"github.com/ron-transport/ron-transport/framer"
 	"github.com/ron-transport/ron-transport/quic"
 	"github.com/ron-transport/ron-transport/reactor"
+	"github.com/ron-transport/ron-transport/tor"
 )
 
 // statusOK is the code of an echo.
@@ -25,6 +26,8 @@ type ourServer struct {
 	reactor  *reactor.Reactor
 	listener boundSocket
 	quic     *quic.Listener // nil on TCP
+	tor      *tor.Tor       // nil but for onion services, as is what follows
+	onion    *tor.Service
 	endpoint *framer.Endpoint
 	handover *handover  // nil: no successor is waited for
 	certs    *certStore // nil without --cert
@@ -42,7 +45,7 @@ type boundSocket interface {
 }
 
 // openOurs starts the library's server with the knobs of o; c is nil on plain TCP, and with --cert.
-func openOurs(o *serverOptions, c *stdtls.Certificate) (echoServer, error) {
+func openOurs(_ context.Context, o *serverOptions, c *stdtls.Certificate) (echoServer, error) {
 	s := &ourServer{refused: make(map[string]uint64)}
 	transport := "tcp"
 	var filter func() reactor.Filter
@@ -153,7 +156,12 @@ func (s *ourServer) refuse(err error) {
 }
 
 // Addr is the bound address.
-func (s *ourServer) Addr() string { return s.listener.Addr().String() }
+func (s *ourServer) Addr() string {
+	if s.onion != nil {
+		return s.onion.Addr()
+	}
+	return s.listener.Addr().String()
+}
 
 // Count fills in what was counted.
 func (s *ourServer) Count(r *report.Server) {
@@ -186,8 +194,9 @@ func (s *ourServer) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), drainWait)
 	defer cancel()
 	defer s.certs.close() // last: handshakes that are under way use it
-	if err := s.reactor.Shutdown(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) {
-		return err
+	err := s.reactor.Shutdown(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = nil
 	}
-	return nil
+	return errors.Join(err, s.closeTor())
 }

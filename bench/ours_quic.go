@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	stdtls "crypto/tls"
 	"errors"
 	"net"
@@ -12,7 +13,7 @@ import (
 )
 
 // openQUIC starts the library's server over QUIC: the same handler as on TLS, with a session for every stream.
-func openQUIC(o *serverOptions, c *stdtls.Certificate) (echoServer, error) {
+func openQUIC(_ context.Context, o *serverOptions, c *stdtls.Certificate) (echoServer, error) {
 	s := &ourServer{refused: make(map[string]uint64)}
 	srv, store, err := tlsServer(o, c)
 	if err != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/tls"
 
 	"github.com/ron-transport/ron-transport/bench/internal/report"
@@ -12,7 +13,7 @@ import (
 // netTLSServer is the standard library's side of a comparison.
 type netTLSServer struct{ s *nettls.Server }
 
-func openNetTLS(o *serverOptions, c *tls.Certificate) (echoServer, error) {
+func openNetTLS(_ context.Context, o *serverOptions, c *tls.Certificate) (echoServer, error) {
 	s, err := nettls.Listen(o.listen, &tls.Config{Certificates: []tls.Certificate{*c}})
 	if err != nil {
 		return nil, err
@@ -30,7 +31,7 @@ func (p netTLSServer) Count(r *report.Server) {
 // quicgoServer is stock quic-go's side of a comparison.
 type quicgoServer struct{ s *quicgo.Server }
 
-func openQUICGo(o *serverOptions, c *tls.Certificate) (echoServer, error) {
+func openQUICGo(_ context.Context, o *serverOptions, c *tls.Certificate) (echoServer, error) {
 	s, err := quicgo.Listen(o.listen, &tls.Config{Certificates: []tls.Certificate{*c}}, quicgo.DefaultMaxStreams)
 	if err != nil {
 		return nil, err
@@ -48,7 +49,7 @@ func (p quicgoServer) Count(r *report.Server) {
 // gnetServer is gnet's side of a comparison.
 type gnetServer struct{ s *gnetplain.Server }
 
-func openGnet(o *serverOptions, _ *tls.Certificate) (echoServer, error) {
+func openGnet(_ context.Context, o *serverOptions, _ *tls.Certificate) (echoServer, error) {
 	s, err := gnetplain.Listen(o.listen)
 	if err != nil {
 		return nil, err

@@ -37,7 +37,7 @@ func startQUIC(t *testing.T, o *serverOptions, args ...string) *ourServer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := openQUIC(o, &crt)
+	s, err := openQUIC(t.Context(), o, &crt)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -150,13 +150,13 @@ func TestCertFilesAreTheStores(t *testing.T) {
 	if err := os.Chmod(o.key, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := openOurs(o, nil); err == nil || !strings.Contains(err.Error(), "--cert, --key") || !strings.Contains(err.Error(), "0644") {
+	if _, err := openOurs(t.Context(), o, nil); err == nil || !strings.Contains(err.Error(), "--cert, --key") || !strings.Contains(err.Error(), "0644") {
 		t.Errorf("a key that others may read: %v", err)
 	}
 	if err := os.Chmod(o.key, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s, err := openOurs(o, nil)
+	s, err := openOurs(t.Context(), o, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -71,7 +71,7 @@ func dialOnce(t testing.TB, tor *Tor, r *reactor.Reactor, addr, isolation string
 // connect dials until it succeeds, as a client does that heeds RetryAfter.
 func connect(t testing.TB, tor *Tor, r *reactor.Reactor, addr, isolation string) *client {
 	t.Helper()
-	for end := time.Now().Add(2 * time.Minute); ; {
+	for end := time.Now().Add(4 * time.Minute); ; {
 		cl, err := dialOnce(t, tor, r, addr, isolation)
 		if err == nil {
 			return cl

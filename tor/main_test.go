@@ -25,7 +25,7 @@ const labRelays = 5
 
 // TestMain runs the tests in a network namespace of their own where it may.
 func TestMain(m *testing.M) {
-	code, done, err := torlab.Isolate()
+	code, done, err := torlab.Isolate(context.Background(), torlab.Command{})
 	if err != nil {
 		fmt.Println("not isolated:", err)
 	}

@@ -1,6 +1,7 @@
 package torlab
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"testing"
@@ -8,7 +9,7 @@ import (
 
 // TestMain runs the tests in a network namespace of their own where it may.
 func TestMain(m *testing.M) {
-	code, done, err := Isolate()
+	code, done, err := Isolate(context.Background(), Command{})
 	if err != nil {
 		fmt.Println("not isolated:", err)
 	}

@@ -281,6 +281,9 @@ func (f *Fleet) phase(settled int64) *report.Phase {
 		Transport: f.net.cfg.Transport, Target: f.net.cfg.Addr, Mode: report.Closed, Conns: c.Conns, Streams: c.Streams, Payload: c.Payload,
 		RPS: c.RPS, Depth: c.Depth, WarmupS: c.Warmup.Seconds(), WindowS: float64(f.end.Load()-f.begin.Load()) / 1e9,
 	}
+	if f.net.cfg.Transport == Tor {
+		p.Circuits = max(f.net.cfg.Circuits, 1)
+	}
 	if c.open() {
 		p.Mode, p.Depth = report.Open, 0
 	}

@@ -11,11 +11,12 @@ import (
 	"github.com/ron-transport/ron-transport/quic"
 	"github.com/ron-transport/ron-transport/reactor"
 	"github.com/ron-transport/ron-transport/tls"
+	"github.com/ron-transport/ron-transport/tor"
 )
 
 // NetConfig says how a fleet connects.
 type NetConfig struct {
-	Transport  string         // TLS, TCP, QUIC, StockQUIC
+	Transport  string         // TLS, TCP, QUIC, StockQUIC, Tor
 	Addr       string         // host:port
 	ServerName string         // for TLS
 	TLS        *stdtls.Config // nil: plain TCP
@@ -24,6 +25,8 @@ type NetConfig struct {
 	Early      bool           // QUIC: connections can be used for 0-RTT where a session is resumed
 	QUIC       quic.Config    // of the library's QUIC
 	HighWater  int            // likewise: see Config.HighWater
+	Tor        *tor.Tor       // for Tor: what dials; ready
+	Circuits   int            // for Tor: over how many the connections are spread; 0: 1
 }
 
 // Transports that a fleet can use.
@@ -32,6 +35,7 @@ const (
 	TCP       = "tcp"
 	QUIC      = "quic"    // the library's
 	StockQUIC = "quic-go" // quic-go alone, as a careful programmer would use it
+	Tor       = "tor"     // onion connections
 )
 
 // carrier is what makes the connections of one kind of transport.
@@ -61,6 +65,8 @@ func NewNet(cfg NetConfig) (*Net, error) {
 		n.carrier, err = newQUICNet(&n.cfg)
 	case StockQUIC:
 		n.carrier = newStockNet(&n.cfg)
+	case Tor:
+		n.carrier, err = newTorNet(&n.cfg)
 	default:
 		n.carrier, err = newLoopNet(&n.cfg)
 	}

@@ -28,6 +28,7 @@ const (
 	KindStorm   = "storm"   // ronbench storm: storm, server
 	KindLoris   = "loris"   // ronbench loris: loris, server
 	KindRestart = "restart" // ronbench restart: restart
+	KindTor     = "tor"     // ronbench tor: phases, server, slo
 )
 
 // Report is the one document of all commands. Parts that a command does not have are absent.
@@ -56,19 +57,21 @@ const (
 	Open   = "open"
 	Closed = "closed"
 	OneWay = "one-way"
+	Hello  = "hello"
 )
 
 // Phase is one measuring window of a load client.
 type Phase struct {
 	Name      string `json:"name"`
-	Transport string `json:"transport"` // tls, tcp, quic, quic-go (the stock peer's client)
+	Transport string `json:"transport"` // tls, tcp, quic, quic-go (the stock peer's client), tor
 	Target    string `json:"target"`
-	Mode      string `json:"mode"` // open (timetable), closed (a fixed number in flight) or one-way (events without replies)
+	Mode      string `json:"mode"` // open (timetable), closed (a fixed number in flight), one-way (events without replies) or hello (a fresh connection each)
 	Conns     int    `json:"conns"`
 	Streams   int    `json:"streams,omitempty"` // of each connection, on QUIC
 	Payload   int    `json:"payload_bytes"`
-	RPS       int    `json:"rps,omitempty"`   // open: requests due per second
-	Depth     int    `json:"depth,omitempty"` // closed: requests in flight per connection, or per stream where there are streams
+	Circuits  int    `json:"circuits,omitempty"` // over Tor: over how many the connections are spread
+	RPS       int    `json:"rps,omitempty"`      // open: requests due per second
+	Depth     int    `json:"depth,omitempty"`    // closed: requests in flight per connection, or per stream where there are streams
 
 	WarmupS float64 `json:"warmup_s"`
 	WindowS float64 `json:"window_s"`
@@ -86,6 +89,7 @@ type Phase struct {
 	Session   Session   `json:"session"`
 	Client    ProcUse   `json:"client"`
 	ServerUse *ProcUse  `json:"server,omitempty"`             // with --server-pid
+	Others    []ProcUse `json:"others,omitempty"`             // with --measure, such as the tors on the way
 	CoreBusy  []float64 `json:"machine_busy_pct_per_core"`    // each core, all processes
 	PaceMS    float64   `json:"pacing_late_p99_ms,omitempty"` // open: how late the client itself wrote, 99th percentile
 }
@@ -155,6 +159,7 @@ type Session struct {
 
 // ProcUse is what one process used in a window.
 type ProcUse struct {
+	Name          string  `json:"name,omitempty"` // of Phase.Others
 	PID           int     `json:"pid"`
 	CPUSeconds    float64 `json:"cpu_s"`
 	CPUPerFrameUS float64 `json:"cpu_us_per_frame"`
@@ -185,7 +190,7 @@ func Use(pid int, from, to proc.Sample, limit int64, frames uint64, cores int) P
 
 // Server is what an echo server counted over its life.
 type Server struct {
-	Kind      string            `json:"kind"` // tls, tcp, quic, peer-nettls, peer-gnet, peer-quicgo
+	Kind      string            `json:"kind"` // tls, tcp, quic, tor, peer-nettls, peer-gnet, peer-quicgo
 	Addr      string            `json:"addr"`
 	RanS      float64           `json:"ran_s"`
 	Accepted  uint64            `json:"accepted"`

@@ -37,6 +37,9 @@ type Targets struct {
 	QUICP95MS    float64 // 1-RTT, 16 KiB
 	QUICP99MS    float64
 	QUICGbps     float64 // 64 KiB, one way
+	TorP95MS     float64 // HELLO over a fresh onion connection
+	TorP99MS     float64
+	TorFPS       float64 // small frames over Tor
 	Failures     float64 // per cent of requests, 5xx of the transport
 	Rejections   float64 // per cent of requests, 429 and 503
 	CPUPct       float64 // per core
@@ -60,10 +63,12 @@ func TargetsFor(m proc.Machine) Targets {
 	t := Targets{
 		Ref: "Ref-A", ResumedP95MS: 12, ResumedP99MS: 25, SmallFPS: 15000, StreamGbps: 2.0,
 		QUICP95MS: QUICP95MS, QUICP99MS: QUICP99MS, QUICGbps: QUICGbps,
+		TorP95MS: 900, TorP99MS: 1500, TorFPS: 1200,
 		Failures: 0.1, Rejections: 1, CPUPct: 75, MemoryBytes: 1.5 * gib, FDPct: 60, RateKept: 99,
 	}
 	if m.Ref == "Ref-B" {
 		t.Ref, t.ResumedP95MS, t.SmallFPS, t.StreamGbps, t.QUICGbps = "Ref-B", 8, 30000, 3.5, 3.8
+		t.TorP95MS, t.TorFPS = 700, 2000
 	}
 	return t
 }
@@ -75,12 +80,14 @@ const (
 	streamSize = 64 << 10
 )
 
-// Judge makes the rows that apply to the phases of a run over TLS and QUIC.
+// Judge makes the rows that apply to the phases of a run over TLS, QUIC and Tor.
 func Judge(phases []Phase, t Targets) []SLORow {
 	var rows []SLORow
 	for i := range phases {
 		p := &phases[i]
 		switch p.Mode {
+		case Hello:
+			rows = append(rows, t.hello(p)...)
 		case Open:
 			rows = append(rows, t.open(p)...)
 		case OneWay:
@@ -113,6 +120,11 @@ func (t Targets) open(p *Phase) []SLORow {
 
 // latency rows of an open loop.
 func (t Targets) latency(p *Phase) []SLORow {
+	if p.Transport == "tor" { // the seed has no latency of frames over Tor
+		r := row("tor_p95", p.Name, "p95, Tor, "+Size(p.Payload), "", 0, p.Latency.P95, "ms")
+		r.Verdict = Info
+		return []SLORow{r}
+	}
 	if overQUIC(p) {
 		what := "QUIC 1-RTT, " + Size(p.Payload)
 		return []SLORow{
@@ -129,6 +141,21 @@ func (t Targets) latency(p *Phase) []SLORow {
 		row("tls_resumed_p95", p.Name, "p95, "+what, "<=", t.ResumedP95MS, p.Latency.P95, "ms"),
 		row("tls_resumed_p99", p.Name, "p99, "+what, "<=", t.ResumedP99MS, p.Latency.P99, "ms"),
 	}
+}
+
+// hello rows are about fresh onion connections. Those that share a circuit are shown and not judged: the seed's figure is for connections that
+// have everything before them.
+func (t Targets) hello(p *Phase) []SLORow {
+	rows := []SLORow{
+		row("tor_hello_p95", p.Name, "p95, dial to HELLO's reply", "<=", t.TorP95MS, p.Latency.P95, "ms"),
+		row("tor_hello_p99", p.Name, "p99, dial to HELLO's reply", "<=", t.TorP99MS, p.Latency.P99, "ms"),
+	}
+	if p.Circuits < p.Conns {
+		for i := range rows {
+			rows[i].Op, rows[i].Target, rows[i].Verdict = "", 0, Info
+		}
+	}
+	return rows
 }
 
 // overQUIC says whether a phase ran over QUIC.
@@ -150,6 +177,9 @@ func (t Targets) oneWay(p *Phase) []SLORow {
 // closed rows are about the maximum: frames per second for small frames, Gb/s for streaming chunks.
 func (t Targets) closed(p *Phase) []SLORow {
 	var rows []SLORow
+	if p.Transport == "tor" {
+		return append(rows, row("tor_small_frames_fps", p.Name, "small frames over Tor, "+Size(p.Payload), ">=", t.TorFPS, p.FPS, "fps"))
+	}
 	if p.Payload >= smallMin && p.Payload <= smallMax {
 		rows = append(rows, row("small_frames_fps", p.Name, "small frames, "+Size(p.Payload), ">=", t.SmallFPS, p.FPS, "fps"))
 	}

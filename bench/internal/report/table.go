@@ -3,6 +3,7 @@ package report
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -125,6 +126,7 @@ func phaseTable(ps []Phase) *table {
 	line("client CPU/frame", func(p *Phase) string { return num(p.Client.CPUPerFrameUS) + " µs" })
 	line("client memory", func(p *Phase) string { return memoryOf(&p.Client) })
 	serverLines(line)
+	othersLines(line, ps)
 	line("errors", func(p *Phase) string { return num(float64(p.Errors.Total())) })
 	line("transport 5xx", func(p *Phase) string { return num(float64(p.Errors.Transport5xx)) })
 	line("429 / 503", func(p *Phase) string {
@@ -134,13 +136,39 @@ func phaseTable(ps []Phase) *table {
 	return t
 }
 
+// othersLines are what further processes used, a line for each name.
+func othersLines(line func(string, func(*Phase) string), ps []Phase) {
+	var names []string
+	for i := range ps {
+		for _, u := range ps[i].Others {
+			if !slices.Contains(names, u.Name) {
+				names = append(names, u.Name)
+			}
+		}
+	}
+	for _, name := range names {
+		line(name+" CPU/frame", func(p *Phase) string {
+			i := slices.IndexFunc(p.Others, func(u ProcUse) bool { return u.Name == name })
+			if i < 0 {
+				return "-"
+			}
+			return fmt.Sprintf("%s µs, %s %% per core", num(p.Others[i].CPUPerFrameUS), num(p.Others[i].CPUPct))
+		})
+	}
+}
+
 // loadOf says what a phase has done.
 func loadOf(p *Phase) string {
 	s := fmt.Sprintf("%s × %d conns", Size(p.Payload), p.Conns)
 	if p.Streams > 0 {
 		s += fmt.Sprintf(" × %d streams", p.Streams)
 	}
+	if p.Circuits > 0 {
+		s += fmt.Sprintf(" on %d circuits", p.Circuits)
+	}
 	switch p.Mode {
+	case Hello:
+		return fmt.Sprintf("HELLO × %d fresh conns on %d circuits", p.Conns, p.Circuits)
 	case Open:
 		return fmt.Sprintf("%s, %d rps", s, p.RPS)
 	case OneWay:
