@@ -47,7 +47,7 @@ func (a *app) torCommand() *cobra.Command {
 	f.IntVar(&o.conns, "conns", 64, "connections")
 	f.IntVar(&o.payload, "payload", 2048, "payload of each request, bytes")
 	f.IntVar(&o.rps, "rps", 1200, "open loop: requests due per second")
-	f.IntVar(&o.depth, "depth", 4, "closed loop: requests in flight per connection")
+	f.IntVar(&o.depth, "depth", defaultDepth, "closed loop: requests in flight per connection")
 	f.IntVar(&o.circuits, "circuits", 0, "over how many circuits the connections of the loads are spread; 0: each has its own")
 	f.IntVar(&o.hellos, "hellos", 100, "fresh connections, twice")
 	f.IntVar(&o.relays, "relays", torlab.DefaultRelays, "relays of the private network")
