@@ -44,7 +44,7 @@ func (t *Tor) start() error {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.proc = p
+	t.proc, t.procErr = p, nil
 	t.starts++
 	t.restartTimer()
 	t.touch()
@@ -97,7 +97,7 @@ func (t *Tor) ended(p *proc.Process) {
 func (t *Tor) failed(err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.proc, t.gone, t.downErr = nil, true, err
+	t.proc, t.gone, t.procErr = nil, true, err
 	t.progress, t.phase = 0, ""
 	for _, svc := range t.services {
 		svc.lost(true)

@@ -60,7 +60,7 @@ type Service struct {
 	removal sync.WaitGroup
 
 	state serviceState // guarded by t.mu, as what follows
-	err   error        // why it is pending, or what went wrong last
+	err   error        // pending: why tor has refused it; added: what went wrong with the last upload
 }
 
 // Listen opens an onion service and returns at once; it can be found when WaitReady has returned. Its connections are accepted by r, and r's
@@ -173,7 +173,7 @@ func (svc *Service) add(ctx context.Context, c *control.Conn) error {
 		return nil
 	}
 	before := svc.state
-	svc.state = serviceAdded // events of it may come before the reply is seen here
+	svc.state = max(before, serviceAdded) // events of it may come before the reply is seen here
 	t.mu.Unlock()
 	o, err := c.AddOnion(ctx, svc.request)
 	if control.IsCode(err, control.CodeUnspecified) {
@@ -184,11 +184,20 @@ func (svc *Service) add(ctx context.Context, c *control.Conn) error {
 			o, err = c.AddOnion(ctx, svc.request)
 		}
 	}
-	switch {
-	case err != nil:
+	if err == nil && o.ServiceID != svc.key.id {
+		err = errors.Join(fmt.Errorf("the key is that of %s.onion", o.ServiceID), c.DelOnion(ctx, o.ServiceID))
+	}
+	if err != nil {
 		return svc.settle(servicePending, err)
-	case o.ServiceID != svc.key.id:
-		return svc.settle(servicePending, fmt.Errorf("the key is that of %s.onion", o.ServiceID))
+	}
+	t.mu.Lock()
+	closing := svc.state == serviceClosing
+	if before == servicePublished && !closing {
+		svc.state = serviceAdded // tor had lost it, and with it what was published
+	}
+	t.mu.Unlock()
+	if closing { // StopAccepting may have been heard before this
+		_ = c.DelOnion(ctx, svc.key.id)
 	}
 	return svc.settle(serviceAdded, nil)
 }
@@ -210,7 +219,7 @@ func (svc *Service) settle(s serviceState, err error) error {
 // lost notes that the control connection has ended. gone: and tor with it. With the lock held.
 func (svc *Service) lost(gone bool) {
 	if svc.state != serviceClosing && (gone || !svc.request.Detach) {
-		svc.state = servicePending
+		svc.state, svc.err = servicePending, nil
 	}
 }
 
@@ -263,18 +272,19 @@ func (svc *Service) Ready() error {
 // WaitReady waits until Ready returns nil, as Tor.WaitReady does. It returns at once what tor has refused the service for. Any goroutine
 // but that of OnStatus.
 func (svc *Service) WaitReady(ctx context.Context) error {
-	var refused *control.Error
+	var refused error
 	err := svc.t.wait(ctx, func() error {
-		err := svc.Ready()
-		if errors.As(err, &refused) { // waiting does not mend it
-			return nil
+		svc.t.mu.Lock()
+		if refused = nil; svc.state == servicePending && svc.err != nil {
+			refused = svc.published()
 		}
-		return err
-	})
-	if err == nil && refused != nil {
+		svc.t.mu.Unlock()
+		if refused != nil {
+			return nil // waiting does not mend it
+		}
 		return svc.Ready()
-	}
-	return err
+	})
+	return errors.Join(err, refused)
 }
 
 // StopAccepting has tor forget the service, so that no new connections come; those that exist stay. It is the reactor's: Shutdown calls it.

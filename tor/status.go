@@ -93,7 +93,9 @@ func (t *Tor) bootstrapped() *Error {
 	case t.progress >= 100 && !t.gone:
 		return nil
 	case t.late:
-		return &Error{Kind: KindBootstrap, Detail: fmt.Sprintf("%d %% after %v", t.progress, t.cfg.BootstrapTimeout), Err: t.downErr}
+		return &Error{Kind: KindBootstrap, Detail: fmt.Sprintf("%d %% after %v", t.progress, t.cfg.BootstrapTimeout), Err: errors.Join(t.procErr, t.downErr)}
+	case t.procErr != nil:
+		return &Error{Kind: KindNotReady, Detail: "it has ended and is started again", Err: t.procErr}
 	case t.conn == nil:
 		return &Error{Kind: KindNotReady, Detail: "no control connection", Err: t.downErr}
 	}

@@ -32,8 +32,10 @@ type Tor struct {
 	gone     bool          // tor cannot be reached at all, not only the connection has been lost
 	progress int
 	phase    string
-	late     bool // BootstrapTimeout is over
-	offline  bool // tor finds the network down
+	late     bool  // BootstrapTimeout is over
+	phases   int   // how many events have told the progress
+	procErr  error // why the tor that we have started has ended, until the next start
+	offline  bool  // tor finds the network down
 	socks    string
 	services []*Service
 	starts   int
@@ -92,6 +94,9 @@ func (t *Tor) onUp(ctx context.Context, c *control.Conn) error {
 	if err := c.SetEvents(ctx, "STATUS_CLIENT", "HS_DESC", "NETWORK_LIVENESS"); err != nil {
 		return err
 	}
+	t.mu.Lock()
+	phases := t.phases
+	t.mu.Unlock()
 	phase, err := c.GetInfo(ctx, "status/bootstrap-phase")
 	if err != nil {
 		return err
@@ -103,19 +108,31 @@ func (t *Tor) onUp(ctx context.Context, c *control.Conn) error {
 	words := control.Words(phase)
 	progress, _ := strconv.Atoi(control.Field(words, "PROGRESS"))
 	t.mu.Lock()
-	t.conn, t.downErr, t.gone, t.socks = c, nil, false, socks
+	t.conn, t.downErr, t.gone, t.offline, t.socks = c, nil, false, false, socks
 	t.links++
-	t.progress, t.phase = progress, control.Field(words, "SUMMARY")
+	if phases == t.phases { // else an event has told more since
+		t.setProgress(progress, control.Field(words, "SUMMARY"))
+	}
 	t.touch()
 	services := slices.Clone(t.services)
 	t.mu.Unlock()
 	for _, svc := range services {
-		var refused *control.Error
-		if err := svc.add(ctx, c); err != nil && !errors.As(err, &refused) { // a refusal is in the service's status
+		if err := svc.add(ctx, c); errors.Is(err, control.ErrClosed) || ctx.Err() != nil { // a refusal is in the service's status
 			return err
 		}
 	}
 	return nil
+}
+
+// setProgress notes how far tor has bootstrapped. One that begins anew gets its time anew. With the lock held.
+func (t *Tor) setProgress(progress int, phase string) {
+	progress = max(0, min(progress, 100))
+	if progress < 100 && t.progress == 100 {
+		t.restartTimer()
+	}
+	if t.progress, t.phase = progress, phase; progress == 100 {
+		t.late = false
+	}
 }
 
 // findSOCKS is the port that dials go through.
@@ -161,10 +178,8 @@ func (t *Tor) onEvent(e control.Event) {
 			return
 		}
 		if p, err := strconv.Atoi(e.Field("PROGRESS")); err == nil {
-			t.progress, t.phase = max(0, min(p, 100)), e.Field("SUMMARY")
-		}
-		if t.progress == 100 {
-			t.late = false
+			t.phases++
+			t.setProgress(p, e.Field("SUMMARY"))
 		}
 	case "NETWORK_LIVENESS":
 		t.offline = e.Arg(0) == "DOWN"

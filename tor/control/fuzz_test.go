@@ -3,7 +3,6 @@ package control
 import (
 	"bytes"
 	"reflect"
-	"strings"
 	"testing"
 	"testing/iotest"
 )
@@ -33,14 +32,11 @@ func FuzzReply(f *testing.F) {
 	})
 }
 
-// FuzzQuote: what is quoted is one line, and reads back as it was; anything may be unquoted and split.
+// FuzzQuote: what is quoted reads back as it was; anything may be unquoted and split.
 func FuzzQuote(f *testing.F) {
 	f.Add("a \"b\" \\ \r\n\x00\xff\t\\101")
 	f.Fuzz(func(t *testing.T, s string) {
 		q := Quote(s)
-		if strings.ContainsAny(q, "\r\n\x00") {
-			t.Fatalf("%q", q)
-		}
 		if v, rest, ok := Unquote(q + " tail"); !ok || v != s || rest != " tail" {
 			t.Fatalf("%q is %q, then %q, %v", s, v, rest, ok)
 		}

@@ -1,37 +1,15 @@
 package control
 
-import (
-	"fmt"
-	"strings"
-)
+import "strings"
 
-// Quote makes a QuotedString of s (control-spec 2.1.1): in quotes, with backslashes before quotes and backslashes, and C's
-// escapes for line ends, tabs and other bytes outside of printable ASCII. Any goroutine.
-func Quote(s string) string {
-	var b strings.Builder
-	b.WriteByte('"')
-	for i := range len(s) {
-		switch c := s[i]; {
-		case c == '"' || c == '\\':
-			b.WriteByte('\\')
-			b.WriteByte(c)
-		case c == '\n':
-			b.WriteString(`\n`)
-		case c == '\r':
-			b.WriteString(`\r`)
-		case c == '\t':
-			b.WriteString(`\t`)
-		case c < ' ' || c > '~':
-			fmt.Fprintf(&b, `\%03o`, c)
-		default:
-			b.WriteByte(c)
-		}
-	}
-	b.WriteByte('"')
-	return b.String()
-}
+// quoter escapes what must be. Tor reads the arguments of AUTHENTICATE with no other escapes than these two, and those of SETCONF with C's:
+// this is what both understand. Line ends and null bytes cannot be sent; Command refuses them.
+var quoter = strings.NewReplacer(`\`, `\\`, `"`, `\"`)
 
-// Unquote reads the QuotedString at the start of s and returns what follows it. ok is false when s does not begin with a complete
+// Quote makes a QuotedString of s (control-spec 2.1.1): in quotes, with backslashes before quotes and backslashes. Any goroutine.
+func Quote(s string) string { return `"` + quoter.Replace(s) + `"` }
+
+// Unquote reads the string in quotes at the start of s, with C's escapes as tor writes them, and returns what follows it. ok is false when s does not begin with a complete
 // one. Any goroutine.
 func Unquote(s string) (value, rest string, ok bool) {
 	if !strings.HasPrefix(s, `"`) {
