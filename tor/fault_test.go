@@ -40,7 +40,7 @@ func TestDialRefusals(t *testing.T) {
 		{"no such service", ghost.id + ".onion:80", []Kind{KindNotFound}},
 		{"a port that the service does not have", strings.TrimSuffix(svc.Addr(), ":80") + ":81", []Kind{KindRefused, KindOffline, KindFailed}},
 		{"no onion address", "example.com:80", []Kind{KindBadAddress}},
-		{"a misprint", "a" + svc.Addr()[1:], []Kind{KindBadAddress}},
+		{"a misprint", misprint(svc.Addr()), []Kind{KindBadAddress}},
 	} {
 		began := time.Now()
 		_, err := dialOnce(t, client, r, v.addr, "")

@@ -55,6 +55,14 @@ func TestExpand(t *testing.T) {
 	}
 }
 
+// misprint is s with another first letter.
+func misprint(s string) string {
+	if s[0] == 'a' {
+		return "b" + s[1:]
+	}
+	return "a" + s[1:]
+}
+
 // TestKeyFile: a key comes back, and what is no key, or no secret, is refused.
 func TestKeyFile(t *testing.T) {
 	dir := t.TempDir()
@@ -81,7 +89,7 @@ func TestKeyFile(t *testing.T) {
 		"empty":              {"", 0o600},
 		"one line":           {k.secret + "\n", 0o600},
 		"no onion":           {k.id + "\n" + k.secret + "\n", 0o600},
-		"a misprint":         {"a" + lines[1:], 0o600},
+		"a misprint":         {misprint(lines), 0o600},
 		"a short key":        {k.id + ".onion\n" + control.KeyPrefix + "AAAA\n", 0o600},
 		"another kind":       {k.id + ".onion\nRSA1024:" + strings.TrimPrefix(k.secret, control.KeyPrefix) + "\n", 0o600},
 		"too long":           {lines + strings.Repeat("\n", maxKeyFile), 0o600},
