@@ -175,8 +175,13 @@ func (o *clientOptions) validate(cmd *cobra.Command) error {
 	if _, err := o.others(); err != nil {
 		errs = append(errs, err)
 	}
-	if o.tor.hello > 0 && (o.load.RPS > 0 || o.load.OneWay || cmd.Flags().Changed("depth") || cmd.Flags().Changed("conns")) {
-		errs = append(errs, errors.New("--hello: is no load, and has no meaning with --rps, --depth, --conns or --one-way"))
+	for _, f := range []string{"conns", "rps", "depth", "one-way", "payload", "duration", "warmup"} {
+		if o.tor.hello > 0 && cmd.Flags().Changed(f) {
+			errs = append(errs, fmt.Errorf("--hello: is no load, and has no meaning with --%s; give one of them", f))
+		}
+	}
+	if o.tor.hello == 0 && o.tor.pause != 0 {
+		errs = append(errs, errors.New("--hello-pause: only with --hello"))
 	}
 	return errors.Join(errs...)
 }
@@ -292,11 +297,11 @@ func (a *app) measure(ctx context.Context, o *clientOptions) (*report.Phase, err
 			return nil, err
 		}
 		defer func() { _ = nc.Tor.Close() }() // the figures are there
-		if nc.Circuits = o.tor.circuits; nc.Circuits == 0 {
-			nc.Circuits = min(o.load.Conns, load.MaxCircuits)
-		}
 		if o.tor.hello > 0 {
 			return a.measureHellos(ctx, o, nc)
+		}
+		if nc.Circuits = o.tor.circuits; nc.Circuits == 0 {
+			nc.Circuits = min(o.load.Conns, load.MaxCircuits)
 		}
 	}
 	if nc.TLS != nil && nc.TLS.InsecureSkipVerify {
@@ -339,8 +344,12 @@ func (a *app) measureHellos(ctx context.Context, o *clientOptions, nc load.NetCo
 	if err != nil {
 		return nil, err
 	}
+	circuits := o.tor.hello
+	if o.tor.circuits > 0 {
+		circuits = min(o.tor.circuits, o.tor.hello)
+	}
 	progress := report.NewProgress(a.stderr)
-	p, err := load.Hellos(ctx, load.HelloConfig{Tor: nc.Tor, Addr: nc.Addr, Count: o.tor.hello, Fresh: o.tor.circuits != 1, Loops: o.loops,
+	p, err := load.Hellos(ctx, load.HelloConfig{Tor: nc.Tor, Addr: nc.Addr, Count: o.tor.hello, Circuits: circuits, Pause: o.tor.pause, Loops: o.loops,
 		Begin: meter.begin, End: meter.end, Progress: func(done int) {
 			progress.Line(time.Now(), fmt.Sprintf("HELLO: %d of %d connections", done, o.tor.hello))
 		}})

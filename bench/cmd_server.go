@@ -124,10 +124,12 @@ func (a *app) serverCommand(kind serverKind) *cobra.Command {
 	}
 	if kind.quic {
 		o.knobs.registerLoops(f)
+		registerPeerLimits(f, &o.knobs.reactor)
 		o.knobs.registerTLS(f)
 		o.quic.registerServer(f)
 	} else if kind.tor {
-		o.knobs.register(f, false)
+		o.knobs.registerLoops(f)
+		o.knobs.registerSockets(f)
 		o.tor.registerServer(f)
 	} else if kind.knobs {
 		f.StringVar(&o.handover, "handover", "", "take the listening socket over from the server that waits at this path, if there is one; then wait there for a successor, and end when it has taken over; empty: neither")

@@ -23,6 +23,7 @@ type torOptions struct {
 	hellos, relays                       int
 	duration, warmup                     time.Duration
 	json                                 string
+	pause                                time.Duration
 	keepLogs                             bool
 }
 
@@ -50,6 +51,7 @@ func (a *app) torCommand() *cobra.Command {
 	f.IntVar(&o.depth, "depth", defaultDepth, "closed loop: requests in flight per connection")
 	f.IntVar(&o.circuits, "circuits", 0, "over how many circuits the connections of the loads are spread; 0: each has its own")
 	f.IntVar(&o.hellos, "hellos", 100, "fresh connections, twice")
+	f.DurationVar(&o.pause, "hello-pause", 0, "pause before each of them; clients that come without a break find no circuits made in advance")
 	f.IntVar(&o.relays, "relays", torlab.DefaultRelays, "relays of the private network")
 	f.DurationVar(&o.duration, "duration", 10*time.Second, "measuring window of each load")
 	f.DurationVar(&o.warmup, "warmup", 2*time.Second, "load before each window, not measured")
@@ -63,7 +65,7 @@ func (o *torOptions) validate() error {
 	closed := open
 	closed.RPS, closed.Depth = 0, o.depth
 	return errors.Join(open.Validate(), closed.Validate(), load.CheckRange("rps", o.rps, 1, 1<<20), load.CheckRange("circuits", o.circuits, 0, load.MaxCircuits),
-		load.CheckRange("hellos", o.hellos, 1, load.MaxHellos), load.CheckRange("relays", o.relays, torlab.DefaultRelays, torlab.MaxRelays))
+		load.CheckRange("hellos", o.hellos, 1, load.MaxHellos), load.CheckDuration("hello-pause", o.pause, 0, load.MaxWarmup), load.CheckRange("relays", o.relays, torlab.DefaultRelays, torlab.MaxRelays))
 }
 
 // torIsolated is the command in a network namespace of its own, or without one.
@@ -161,14 +163,15 @@ const helloTime = 2 * time.Second
 
 // phases are the calls of the client.
 func (o *torOptions) phases() []torPhase {
-	hello := []string{"--hello", strconv.Itoa(o.hellos)}
+	hello := []string{"--hello", strconv.Itoa(o.hellos), "--hello-pause", o.pause.String()}
 	loads := []string{"--conns", strconv.Itoa(o.conns), "--payload", strconv.Itoa(o.payload), "--circuits", strconv.Itoa(o.circuits),
 		"--duration", o.duration.String(), "--warmup", o.warmup.String()}
 	with := func(base []string, more ...string) []string { return append(append([]string(nil), base...), more...) }
+	hellos := time.Duration(o.hellos) * (helloTime + o.pause)
 	whole := o.duration + o.warmup + time.Duration(o.conns)*helloTime
 	return []torPhase{
-		{"HELLO, own circuit", hello, time.Duration(o.hellos) * helloTime},
-		{"HELLO, one circuit", with(hello, "--circuits", "1"), time.Duration(o.hellos) * helloTime},
+		{"HELLO, own circuit", hello, hellos},
+		{"HELLO, one circuit", with(hello, "--circuits", "1"), hellos},
 		{"open loop", with(loads, "--rps", strconv.Itoa(o.rps)), whole},
 		{"closed loop", with(loads, "--depth", strconv.Itoa(o.depth)), whole},
 	}

@@ -49,14 +49,21 @@ func knobFields() map[string]string {
 func (k *knobs) register(f *pflag.FlagSet, tls bool) {
 	c, cores := &k.reactor, runtime.GOMAXPROCS(0)
 	k.registerLoops(f)
+	registerPeerLimits(f, c)
 	f.IntVar(&c.HandshakeWorkers, "accept-semaphore", 2*cores, "TLS handshake steps that may compute at once")
-	f.IntVar(&c.SendBuffer, "sndbuf", reactor.DefaultSocketBuffer, "SO_SNDBUF, bytes; -1: the kernel's autotuning")
-	f.IntVar(&c.RecvBuffer, "rcvbuf", reactor.DefaultSocketBuffer, "SO_RCVBUF, bytes; -1: the kernel's autotuning")
-	f.BoolVar(&k.noDelay, "nodelay", true, "TCP_NODELAY")
 	f.DurationVar(&c.HandshakeTimeout, "handshake-timeout", reactor.DefaultHandshakeTimeout, "bound on the handshake; negative: none")
+	k.registerSockets(f)
 	if tls {
 		k.registerTLS(f)
 	}
+}
+
+// registerSockets declares what is of TCP alone.
+func (k *knobs) registerSockets(f *pflag.FlagSet) {
+	c := &k.reactor
+	f.IntVar(&c.SendBuffer, "sndbuf", reactor.DefaultSocketBuffer, "SO_SNDBUF, bytes; -1: the kernel's autotuning")
+	f.IntVar(&c.RecvBuffer, "rcvbuf", reactor.DefaultSocketBuffer, "SO_RCVBUF, bytes; -1: the kernel's autotuning")
+	f.BoolVar(&k.noDelay, "nodelay", true, "TCP_NODELAY")
 }
 
 func (k *knobs) registerTLS(f *pflag.FlagSet) {
@@ -101,20 +108,21 @@ func registerLimits(f *pflag.FlagSet, c *reactor.Config) {
 	f.IntVar(&c.MaxConns, "max-conns", 0, "connections at once; 0: nine tenths of the descriptors; negative: no limit")
 	f.IntVar(&c.BufferBudget, "buffer-budget", reactor.DefaultBufferBudget, "bytes of buffers of all connections above which the marks shrink; negative: none")
 	f.IntVar(&c.MinRate, "min-rate", reactor.DefaultMinRate, "least bytes per second of an unfinished frame and of waiting output; negative: none")
-	for _, l := range []struct {
-		p          *int
-		name, what string
-	}{
-		{&c.MaxConnsPerPeer, "max-conns-per-peer", "connections of one peer at once"},
-		{&c.MaxHandshakesPerPeer, "max-handshakes-per-peer", "connections of one peer whose handshake is not complete"},
-		{&c.PeerConnRate, "peer-conn-rate", "new connections of one peer per second"},
-		{&c.ConnReadRate, "conn-read-rate", "bytes per second read from a connection"},
-		{&c.ConnWriteRate, "conn-write-rate", "bytes per second written to a connection"},
-		{&c.PeerReadRate, "peer-read-rate", "bytes per second read from all connections of a peer"},
-		{&c.PeerWriteRate, "peer-write-rate", "bytes per second written to all connections of a peer"},
-	} {
-		f.IntVar(l.p, l.name, 0, l.what+"; 0: no limit")
-	}
+	limitFlag(f, &c.ConnReadRate, "conn-read-rate", "bytes per second read from a connection")
+	limitFlag(f, &c.ConnWriteRate, "conn-write-rate", "bytes per second written to a connection")
+}
+
+// registerPeerLimits declares the flags of what is limited per peer, for transports on which peers can be told apart.
+func registerPeerLimits(f *pflag.FlagSet, c *reactor.Config) {
+	limitFlag(f, &c.MaxConnsPerPeer, "max-conns-per-peer", "connections of one peer at once")
+	limitFlag(f, &c.MaxHandshakesPerPeer, "max-handshakes-per-peer", "connections of one peer whose handshake is not complete")
+	limitFlag(f, &c.PeerConnRate, "peer-conn-rate", "new connections of one peer per second")
+	limitFlag(f, &c.PeerReadRate, "peer-read-rate", "bytes per second read from all connections of a peer")
+	limitFlag(f, &c.PeerWriteRate, "peer-write-rate", "bytes per second written to all connections of a peer")
+}
+
+func limitFlag(f *pflag.FlagSet, p *int, name, what string) {
+	f.IntVar(p, name, 0, what+"; 0: no limit")
 }
 
 // validate checks what the library does not check by itself when it starts.

@@ -26,7 +26,11 @@ type torKnobs struct {
 	onion    string // of a client: whom it dials
 	circuits int
 	hello    int
+	pause    time.Duration
 }
+
+// defaultTorExe is found in PATH.
+const defaultTorExe = "tor"
 
 // torFields maps fields of the library's configuration, as its errors name them, to flags.
 func torFields() map[string]string {
@@ -42,7 +46,7 @@ func (k *torKnobs) register(f *pflag.FlagSet) {
 	f.StringVar(&c.Control, "control", "", "use the tor with this control port, unix:/path or host:port; empty: start one, see --public-network")
 	f.StringVar(&c.Auth.CookieFile, "cookie-file", "", "with --control: file of tor's cookie; empty: the one that tor names")
 	f.BoolVar(&k.public, "public-network", false, "without --control: let the tor that is started use the public Tor network (\"ronbench tor\" has a private one)")
-	f.StringVar(&c.Process.Exe, "tor-exe", "tor", "without --control: the program that is started")
+	f.StringVar(&c.Process.Exe, "tor-exe", defaultTorExe, "without --control: the program that is started")
 	f.StringVar(&c.Process.DataDir, "tor-dir", "", "without --control: where tor keeps what it learns; empty: in memory only")
 	f.StringArrayVar(&c.Process.Options, "tor-option", nil, "without --control: a further line of its configuration, such as a bridge; may be repeated")
 	f.DurationVar(&c.BootstrapTimeout, "bootstrap-timeout", tor.DefaultBootstrapTimeout, "how long tor may take to be ready")
@@ -65,13 +69,14 @@ func (k *torKnobs) registerClient(f *pflag.FlagSet) {
 	f.StringVar(&k.onion, "onion", "", "onion service, X.onion:port")
 	f.IntVar(&k.circuits, "circuits", 0, "over how many circuits the connections are spread; 0: each has its own")
 	f.IntVar(&k.hello, "hello", 0, "instead of a load: make this many connections, one after the other, and say HELLO on each")
+	f.DurationVar(&k.pause, "hello-pause", 0, "with --hello: pause before each")
 }
 
 // validate checks what the library does not check by itself.
 func (k *torKnobs) validate() error {
 	if k.config.Control != "" {
-		if k.public || k.config.Process.DataDir != "" || len(k.config.Process.Options) > 0 {
-			return errors.New("--control: contradicts --public-network, --tor-dir and --tor-option, which are for a tor that is started")
+		if k.public || k.config.Process.Exe != defaultTorExe || k.config.Process.DataDir != "" || len(k.config.Process.Options) > 0 {
+			return errors.New("--control: contradicts --public-network, --tor-exe, --tor-dir and --tor-option, which are for a tor that is started")
 		}
 		k.config.Process = tor.Process{}
 		return nil
@@ -87,7 +92,8 @@ func (k *torKnobs) validate() error {
 
 // validateClient checks the flags of a client.
 func (k *torKnobs) validateClient() error {
-	errs := []error{k.validate(), load.CheckRange("circuits", k.circuits, 0, load.MaxCircuits), load.CheckRange("hello", k.hello, 0, load.MaxHellos)}
+	errs := []error{k.validate(), load.CheckRange("circuits", k.circuits, 0, load.MaxCircuits), load.CheckRange("hello", k.hello, 0, load.MaxHellos),
+		load.CheckDuration("hello-pause", k.pause, 0, load.MaxWarmup)}
 	if _, err := tor.NewTunnel(k.onion, "", nil); err != nil {
 		errs = append(errs, &load.FlagError{Flag: "onion", Value: fmt.Sprintf("%q (%v)", k.onion, err), Allowed: "X.onion:port"})
 	}
@@ -115,8 +121,10 @@ func (k *torKnobs) open(ctx context.Context, stderr *os.File) (*tor.Tor, error) 
 	for {
 		select {
 		case s := <-statuses:
-			if s.Links > 0 {
+			if s.Links > 0 && s.Progress < 100 {
 				progress.Line(time.Now(), fmt.Sprintf("tor: %d %% %s", s.Progress, s.Phase))
+			} else if s.State != tor.Ready && s.Starts != 1 { // not just started
+				progress.Line(time.Now(), s.Detail)
 			}
 		case err := <-ready:
 			if progress.Done(); err != nil {

@@ -31,7 +31,7 @@ func openTor(ctx context.Context, o *serverOptions, _ *stdtls.Certificate) (echo
 
 func (s *ourServer) startOnion(ctx context.Context, o *serverOptions) (err error) {
 	if s.endpoint, err = framer.NewEndpoint(s, framer.Options{
-		MaxFrame: o.knobs.maxFrame, MaxInflight: o.knobs.inflight, Transports: []string{"tor"}, Ready: func() error { return s.onion.Ready() },
+		MaxFrame: o.knobs.maxFrame, MaxInflight: o.knobs.inflight, Transports: []string{"tor"}, Ready: s.tor.Ready,
 	}); err != nil {
 		return err
 	}

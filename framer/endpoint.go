@@ -73,7 +73,7 @@ type Options struct {
 	// Ready is asked for each HELLO of a peer. While it returns an error, the HELLO is answered with that error instead of a
 	// reply: the reason of the canon that the error tells (a method Reason() string; not_ready without one) with its status, 503
 	// for not_ready and tor_bootstrap, and the time after which to try again (a method RetryAfter() time.Duration); *Error goes out as it
-	// is. Both methods are looked for along the error's chain. The connection stays. nil: always ready. Called on the loop, must
+	// is. Both methods are looked for along the error's chain; its words are not sent. The connection stays. nil: always ready. Called on the loop, must
 	// not block.
 	Ready func() error
 	// Stats counts rejections; nil: the endpoint makes its own.

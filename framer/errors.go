@@ -138,13 +138,14 @@ func notReady(err error) *Error {
 	if errors.As(err, &own) {
 		return own
 	}
-	e := &Error{Why: NotReady, Detail: err.Error()}
+	e := &Error{Why: NotReady}
 	var w interface{ Reason() string }
 	if errors.As(err, &w) {
 		if r, ok := ParseReason(w.Reason()); ok {
 			e.Why = r
 		}
 	}
+	e.Detail = e.Why.String() // the error's own words may name what is nobody's business: paths, other addresses
 	var after interface{ RetryAfter() time.Duration }
 	if errors.As(err, &after) {
 		e.RetryAfter = after.RetryAfter()

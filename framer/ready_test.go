@@ -3,6 +3,7 @@ package framer
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 )
@@ -13,7 +14,7 @@ type unready struct {
 	after  time.Duration
 }
 
-func (u *unready) Error() string             { return "not now" }
+func (u *unready) Error() string             { return "secret.onion" }
 func (u *unready) Reason() string            { return u.reason }
 func (u *unready) RetryAfter() time.Duration { return u.after }
 
@@ -36,8 +37,8 @@ func TestReady(t *testing.T) {
 			c := newFake(t, &fakeHandler{}, Options{Ready: func() error { return now }})
 			hello := enc(t, Frame{Header: Header{Flags: FlagReq, CorrID: 5}, Payload: []byte(`{}`)})
 			c.feed(hello)
-			if b := wantError(t, c.one(), 5, v.code, v.why); b.RetryAfterMS != v.after {
-				t.Errorf("retry_after_ms is %d, want %d", b.RetryAfterMS, v.after)
+			if b := wantError(t, c.one(), 5, v.code, v.why); b.RetryAfterMS != v.after || strings.Contains(b.Message, "secret") {
+				t.Errorf("%+v, want %d ms, and no words of the error", b, v.after)
 			}
 			if n := c.s.e.Stats().Rejected(v.why); n != 1 || c.closed {
 				t.Errorf("counted %d times, closed %v; want once, and open", n, c.closed)

@@ -4,14 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/ron-transport/ron-transport/tor/control"
 )
@@ -39,7 +36,7 @@ type Process struct {
 	// Exe is the program. "": tor, from PATH.
 	Exe string
 	// DataDir is where tor keeps what it has learned, so that it starts quicker the next time. It is made with mode 0700 if it is not
-	// there, and refused if others may use it; its path has at most 77 bytes. "": nothing is kept: a directory of mode 0700 on a tmpfs,
+	// there, and refused if others may use it; its path has at most 77 bytes and no spaces, quotes, commas, hashes and backslashes. "": nothing is kept: a directory of mode 0700 on a tmpfs,
 	// removed by Close.
 	DataDir string
 	// Options are further lines of configuration, such as bridges. Those that this package relies on are refused.
@@ -48,7 +45,7 @@ type Process struct {
 
 // ownOptions are set by us.
 var ownOptions = []string{"datadirectory", "controlport", "controlsocket", "socksport", "cookieauthentication", "cookieauthfile",
-	"hashedcontrolpassword", "log", "logmessagedomains", "runasdaemon", "__owningcontrollerprocess", "disablenetwork", "user", "pidfile", "%include"}
+	"hashedcontrolpassword", "hashedcontrolsessionpassword", "controlsocketsgroupwritable", "log", "logmessagedomains", "runasdaemon", "owningcontrollerprocess", "disablenetwork", "user", "pidfile", "%include"}
 
 // withDefaults validates and completes c.
 func (c Config) withDefaults() (Config, error) {
@@ -72,16 +69,42 @@ func (c Config) withDefaults() (Config, error) {
 		return c, fmt.Errorf("tor: Process.Exe is %q, a program is required (Debian has it in the package tor): %w", c.Process.Exe, err)
 	}
 	c.Process.Exe = exe
-	if len(c.Process.DataDir) > maxSocketDir {
-		return c, fmt.Errorf("tor: Process.DataDir has %d bytes, allowed are up to %d, for it holds sockets", len(c.Process.DataDir), maxSocketDir)
+	if err := c.Process.checkDir(); err != nil {
+		return c, err
 	}
 	for i, o := range c.Process.Options {
-		name, _, _ := strings.Cut(strings.TrimLeft(strings.TrimSpace(o), "+/"), " ")
-		if strings.ContainsAny(o, "\r\n\x00") || strings.HasSuffix(o, "\\") || name == "" || slices.Contains(ownOptions, strings.ToLower(name)) {
+		if strings.ContainsAny(o, "\r\n\x00") || strings.HasSuffix(o, "\\") || setsOwn(o) {
 			return c, fmt.Errorf("tor: Process.Options[%d] is %q, allowed is one line that sets none of %s", i, o, strings.Join(ownOptions, ", "))
 		}
 	}
 	return c, nil
+}
+
+// checkDir makes DataDir absolute and checks its name.
+func (p *Process) checkDir() (err error) {
+	if p.DataDir == "" {
+		return nil
+	}
+	if p.DataDir, err = filepath.Abs(p.DataDir); err != nil {
+		return fmt.Errorf("tor: Process.DataDir: %w", err)
+	}
+	if len(p.DataDir) > maxSocketDir {
+		return fmt.Errorf("tor: Process.DataDir has %d bytes, allowed are up to %d, for it holds sockets", len(p.DataDir), maxSocketDir)
+	}
+	if strings.ContainsAny(p.DataDir, " \t\r\n\x00\"',#\\") {
+		return fmt.Errorf("tor: Process.DataDir is %q, allowed is a path without spaces, quotes, commas, hashes and backslashes, which tor's commands part words by", p.DataDir)
+	}
+	return nil
+}
+
+// setsOwn says whether a line of configuration sets what is ours, or nothing. Tor takes the beginning of a name for the name.
+func setsOwn(line string) bool {
+	words := strings.Fields(line)
+	if len(words) == 0 {
+		return true
+	}
+	name := strings.TrimLeft(strings.ToLower(words[0]), "+/_")
+	return slices.ContainsFunc(ownOptions, func(own string) bool { return strings.HasPrefix(own, name) })
 }
 
 func (c Config) validateAttached() error {
@@ -111,46 +134,4 @@ func splitAddr(s string) (network, addr string, err error) {
 		return "", "", errors.New("allowed are unix:/path and host:port")
 	}
 	return "tcp", s, nil
-}
-
-// tmpfs are the directories where a tmpfs may be.
-var tmpfs = []string{"/dev/shm", "/run/user/%d", "/run"}
-
-// makeDir makes the data directory. temporary: it is on a tmpfs and to be removed in the end.
-func (p *Process) makeDir() (temporary bool, err error) {
-	if p.DataDir == "" {
-		return true, p.makeTemporary()
-	}
-	if p.DataDir, err = filepath.Abs(p.DataDir); err != nil {
-		return false, fmt.Errorf("tor: Process.DataDir: %w", err)
-	}
-	if err := os.Mkdir(p.DataDir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
-		return false, fmt.Errorf("tor: Process.DataDir: %w", err)
-	}
-	var st unix.Stat_t
-	if err := unix.Lstat(p.DataDir, &st); err != nil {
-		return false, fmt.Errorf("tor: Process.DataDir: %w", err)
-	}
-	if st.Mode&unix.S_IFMT != unix.S_IFDIR || st.Mode&0o077 != 0 || int(st.Uid) != os.Geteuid() {
-		return false, fmt.Errorf("tor: Process.DataDir is %s with mode %#o and owner %d, allowed is a directory of mode 0700 that belongs to user %d",
-			p.DataDir, st.Mode, st.Uid, os.Geteuid())
-	}
-	return false, nil
-}
-
-// makeTemporary makes a directory in memory.
-func (p *Process) makeTemporary() (err error) {
-	for _, dir := range tmpfs {
-		if strings.Contains(dir, "%d") {
-			dir = fmt.Sprintf(dir, os.Geteuid())
-		}
-		var st unix.Statfs_t
-		if unix.Statfs(dir, &st) != nil || int64(st.Type) != unix.TMPFS_MAGIC {
-			continue
-		}
-		if p.DataDir, err = os.MkdirTemp(dir, "ron-tor-"); err == nil { // mode 0700
-			return nil
-		}
-	}
-	return errors.New(`tor: Process.DataDir is "", allowed only where /dev/shm, /run/user/UID or /run is a tmpfs that we may write to`)
 }

@@ -46,6 +46,10 @@ func TestConfig(t *testing.T) {
 		{"Process.Options[0]", Config{Process: Process{Exe: exe, Options: []string{"Bridge x\nControlPort 1"}}}},
 		{"Process.Options[0]", Config{Process: Process{Exe: exe, Options: []string{`Bridge x\`}}}},
 		{"Process.Options[0]", Config{Process: Process{Exe: exe, Options: []string{" "}}}},
+		{"Process.Options[0]", Config{Process: Process{Exe: exe, Options: []string{"SocksPort\t9050"}}}},
+		{"Process.Options[0]", Config{Process: Process{Exe: exe, Options: []string{"__ControlPort 9051"}}}},
+		{"Process.Options[0]", Config{Process: Process{Exe: exe, Options: []string{"controlpor 9051"}}}},
+		{"Process.DataDir", Config{Process: Process{Exe: exe, DataDir: dir + "/a b"}}},
 	} {
 		got, err := Open(v.cfg)
 		if got != nil || err == nil || !strings.Contains(err.Error(), v.name+" ") && !strings.Contains(err.Error(), v.name+":") && !strings.Contains(err.Error(), v.name+" or") {
@@ -57,11 +61,33 @@ func TestConfig(t *testing.T) {
 	}
 }
 
-// TestQuoteConf: paths with odd characters become values of tor's configuration.
-func TestQuoteConf(t *testing.T) {
-	for in, want := range map[string]string{"/a/b": "/a/b", "/a b": `"/a b"`, `/a"b\c`: `"/a\"b\\c"`, "/a#b": `"/a#b"`} {
-		if got := quoteConf(in); got != want {
-			t.Errorf("%s: %s, want %s", in, got, want)
+// TestSweep: the directories of processes that were killed are removed, those that somebody owns, or is just making, are not.
+func TestSweep(t *testing.T) {
+	dir := t.TempDir()
+	make := func(name string) string {
+		d := filepath.Join(dir, name)
+		if err := os.Mkdir(d, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	left, owned, young, old, other := make(temporaryPrefix+"left"), make(temporaryPrefix+"owned"), make(temporaryPrefix+"young"), make(temporaryPrefix+"old"), make("other")
+	f, err := lockOwner(left, os.O_CREATE)
+	if err != nil || f.Close() != nil {
+		t.Fatal(err)
+	}
+	if f, err = lockOwner(owned, os.O_CREATE); err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	long := time.Now().Add(-time.Hour)
+	if err := os.Chtimes(old, long, long); err != nil {
+		t.Fatal(err)
+	}
+	sweep(dir)
+	for d, want := range map[string]bool{left: false, owned: true, young: true, old: false, other: true} {
+		if _, err := os.Stat(d); (err == nil) != want {
+			t.Errorf("%s: %v", d, err)
 		}
 	}
 }

@@ -89,6 +89,9 @@ func (e *Error) Reason() string {
 
 // RetryAfter is after which time the same may be tried again; 0: it would fail again. Any goroutine.
 func (e *Error) RetryAfter() time.Duration {
+	if errors.Is(e.Err, ErrClosed) {
+		return 0 // for good
+	}
 	if e.Retry != 0 || e.Kind >= numKinds {
 		return e.Retry
 	}

@@ -162,13 +162,13 @@ func own(t testing.TB, cfg Config) *Tor {
 // serve opens an onion service that echoes.
 func serve(t testing.TB, tor *Tor, r *reactor.Reactor, cfg ServiceConfig) *Service {
 	t.Helper()
-	var svc *Service
-	e, err := framer.NewEndpoint(echo{}, framer.Options{Ready: func() error { return svc.Ready() }, Transports: []string{"tor"}})
+	e, err := framer.NewEndpoint(echo{}, framer.Options{Ready: tor.Ready, Transports: []string{"tor"}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	cfg.Listen.Protocol = func(c *reactor.Conn) reactor.Protocol { return e.Session(c) }
-	if svc, err = tor.Listen(r, cfg); err != nil {
+	svc, err := tor.Listen(r, cfg)
+	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {

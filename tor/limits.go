@@ -19,6 +19,8 @@ const (
 	retryDown      = time.Second
 	// retryDescriptor is for a service whose descriptor is not there: it may be about to be published.
 	retryDescriptor = 2 * time.Second
+	// retryRefused is the pause before tor is told again of a service that it has refused. Most refusals are for good.
+	retryRefused = 30 * time.Second
 	// commandTime bounds a single command to tor.
 	commandTime = 10 * time.Second
 	// restartMin and restartMax bound the pause before a tor that has ended is started again; it doubles, and begins anew when one has

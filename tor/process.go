@@ -13,27 +13,19 @@ import (
 // torrc is the configuration of the tor that we start. It goes to tor's standard input, so that no file holds it.
 func (t *Tor) torrc() string {
 	lines := []string{
-		"DataDirectory " + quoteConf(t.cfg.Process.DataDir),
-		"ControlPort unix:" + quoteConf(t.file("control")),
+		"DataDirectory " + t.cfg.Process.DataDir,
+		"ControlPort unix:" + t.file("control"),
 		"CookieAuthentication 1",
-		"CookieAuthFile " + quoteConf(t.file("cookie")),
-		"SocksPort unix:" + quoteConf(t.file("socks")) + " ExtendedErrors",
+		"CookieAuthFile " + t.file("cookie"),
+		"SocksPort unix:" + t.file("socks") + " ExtendedErrors",
 		"Log notice stdout",
 		// Tor ends with this process also where the kernel cannot see to it. The control connection may come and go.
 		fmt.Sprintf("__OwningControllerProcess %d", os.Getpid()),
 	}
-	if t.temp {
+	if t.owner != nil {
 		lines = append(lines, "AvoidDiskWrites 1")
 	}
 	return strings.Join(append(lines, t.cfg.Process.Options...), "\n") + "\n"
-}
-
-// quoteConf makes a value of a path that may hold spaces. Tor reads C's escapes in quotes.
-func quoteConf(s string) string {
-	if !strings.ContainsAny(s, " \t\"\\#") {
-		return s
-	}
-	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) + `"`
 }
 
 // start starts tor.
@@ -46,7 +38,6 @@ func (t *Tor) start() error {
 	defer t.mu.Unlock()
 	t.proc, t.procErr = p, nil
 	t.starts++
-	t.restartTimer()
 	t.touch()
 	return nil
 }
@@ -98,7 +89,8 @@ func (t *Tor) failed(err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.proc, t.gone, t.procErr = nil, true, err
-	t.progress, t.phase = 0, ""
+	t.setProgress(0, "")
+	clear(t.orphans) // they have ended with it
 	for _, svc := range t.services {
 		svc.lost(true)
 	}

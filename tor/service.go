@@ -7,6 +7,7 @@ import (
 	"net"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/ron-transport/ron-transport/reactor"
 	"github.com/ron-transport/ron-transport/tor/control"
@@ -59,8 +60,9 @@ type Service struct {
 	port    int
 	removal sync.WaitGroup
 
-	state serviceState // guarded by t.mu, as what follows
-	err   error        // pending: why tor has refused it; added: what went wrong with the last upload
+	state    serviceState // guarded by t.mu, as what follows
+	retrying bool         // tor is told again later
+	err      error        // pending: why tor has refused it; added: what went wrong with the last upload
 }
 
 // Listen opens an onion service and returns at once; it can be found when WaitReady has returned. Its connections are accepted by r, and r's
@@ -88,11 +90,11 @@ func (t *Tor) Listen(r *reactor.Reactor, cfg ServiceConfig) (*Service, error) {
 	if err := t.enter(svc); err != nil {
 		return nil, errors.Join(err, svc.lis.Close())
 	}
-	if err := r.AddService(svc); err != nil {
-		t.remove(svc)
-		return nil, errors.Join(err, svc.lis.Close())
+	err = r.AddService(svc)
+	if err == nil {
+		err = svc.announce()
 	}
-	if err := svc.announce(); err != nil {
+	if err != nil {
 		return nil, errors.Join(err, svc.Close())
 	}
 	return svc, nil
@@ -125,7 +127,10 @@ func (svc *Service) listen(cfg ServiceConfig) (err error) {
 		target = "unix:" + target
 	}
 	svc.request.Ports[0].Target = target
-	return svc.request.Validate() // a path with a space in it
+	if err := svc.request.Validate(); err != nil { // a path with a space in it
+		return errors.Join(fmt.Errorf("tor: ServiceConfig.Local: %w", err), svc.lis.Close())
+	}
+	return nil
 }
 
 // enter puts a service on the list, from which each new control connection is told.
@@ -143,6 +148,7 @@ func (t *Tor) enter(svc *Service) error {
 			return fmt.Errorf("tor: there is a Service with the key of %s already", svc.Addr())
 		}
 	}
+	delete(t.orphans, svc.key.id) // it is wanted again
 	t.services = append(t.services, svc)
 	t.touch()
 	return nil
@@ -184,6 +190,9 @@ func (svc *Service) add(ctx context.Context, c *control.Conn) error {
 			o, err = c.AddOnion(ctx, svc.request)
 		}
 	}
+	if err != nil && ctx.Err() != nil { // tor may do it all the same
+		return svc.settle(serviceAdded, err)
+	}
 	if err == nil && o.ServiceID != svc.key.id {
 		err = errors.Join(fmt.Errorf("the key is that of %s.onion", o.ServiceID), c.DelOnion(ctx, o.ServiceID))
 	}
@@ -211,9 +220,35 @@ func (svc *Service) settle(s serviceState, err error) error {
 		if s == servicePending || svc.state < s {
 			svc.state = s
 		}
+		if s == servicePending {
+			svc.retry()
+		}
 	}
 	svc.t.touch()
 	return err
+}
+
+// retry tells tor again later of a service that it has refused: what it has refused it for may have been somebody else's, and pass. With the
+// lock held.
+func (svc *Service) retry() {
+	t := svc.t
+	if t.closed || svc.retrying {
+		return
+	}
+	svc.retrying = true
+	t.tasks.Add(1) // before Close waits, for it sets closed first
+	go func() {
+		defer t.tasks.Done()
+		select {
+		case <-time.After(retryRefused):
+		case <-t.ctx.Done():
+			return
+		}
+		t.mu.Lock()
+		svc.retrying = false
+		t.mu.Unlock()
+		_ = svc.announce() // its error is in the status
+	}()
 }
 
 // lost notes that the control connection has ended. gone: and tor with it. With the lock held.
@@ -229,7 +264,7 @@ func (svc *Service) event(e control.Event) {
 	case svc.state != serviceAdded && svc.state != servicePublished:
 	case e.Arg(0) == "UPLOADED":
 		svc.state, svc.err = servicePublished, nil
-	case e.Arg(0) == "FAILED" && svc.state == serviceAdded:
+	case e.Arg(0) == "FAILED" && e.Field("REASON") == "UPLOAD_REJECTED" && svc.state == serviceAdded: // others are of fetches
 		svc.err = fmt.Errorf("upload of the descriptor failed: %s", e.Field("REASON"))
 	}
 }
@@ -260,7 +295,7 @@ func (svc *Service) Listener() *reactor.Listener { return svc.lis }
 func (svc *Service) Ready() error {
 	svc.t.mu.Lock()
 	defer svc.t.mu.Unlock()
-	if err := svc.t.bootstrapped(); err != nil {
+	if err := svc.t.bootstrapped(); err != nil && svc.state != serviceClosing {
 		return err
 	}
 	if err := svc.published(); err != nil {
@@ -295,14 +330,17 @@ func (svc *Service) StopAccepting() {
 	c, before := t.conn, svc.state
 	svc.state = serviceClosing
 	t.touch()
-	if c != nil && (before == serviceAdded || before == servicePublished) {
-		svc.removal.Add(1)
-		go func() {
-			defer svc.removal.Done()
-			ctx, cancel := context.WithTimeout(t.ctx, commandTime)
-			defer cancel()
-			_ = c.DelOnion(ctx, svc.key.id) // a tor that is gone has forgotten it as well
-		}()
+	if before == serviceAdded || before == servicePublished {
+		t.orphans[svc.key.id] = struct{}{}
+		if c != nil {
+			svc.removal.Add(1)
+			go func() {
+				defer svc.removal.Done()
+				ctx, cancel := context.WithTimeout(t.ctx, commandTime)
+				defer cancel()
+				_ = t.forget(ctx, c, svc.key.id) // else with the next connection
+			}()
+		}
 	}
 	t.mu.Unlock()
 }

@@ -167,16 +167,19 @@ func (t *Tor) notify() {
 	}
 }
 
-// restartTimer has late set BootstrapTimeout from now, unless tor has bootstrapped by then. With the lock held.
+// restartTimer has late set when BootstrapTimeout is over, unless tor has bootstrapped by then. A tor that ends before it has, and is
+// started again, does not get its time anew: it may go on like that for ever. With the lock held.
 func (t *Tor) restartTimer() {
 	t.late = false
 	if t.timer != nil {
 		t.timer.Stop()
 	}
+	t.period++
+	period := t.period
 	t.timer = time.AfterFunc(t.cfg.BootstrapTimeout, func() {
 		t.mu.Lock()
 		defer t.mu.Unlock()
-		if t.progress < 100 && !t.closed {
+		if t.period == period && t.progress < 100 && !t.closed {
 			t.late = true
 			t.touch()
 		}

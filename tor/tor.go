@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -24,7 +25,7 @@ type Tor struct {
 	stop  context.CancelFunc // ends what waits in tasks
 	ctx   context.Context
 	tasks sync.WaitGroup
-	temp  bool // the data directory is to be removed
+	owner *os.File // of a data directory that is to be removed; else nil
 
 	mu       sync.Mutex
 	conn     *control.Conn // nil while the link is down
@@ -40,9 +41,12 @@ type Tor struct {
 	services []*Service
 	starts   int
 	links    int
-	proc     *proc.Process // nil for a tor that is not ours
-	timer    *time.Timer
-	changed  chan struct{} // closed, and replaced, with each change
+	proc     *proc.Process       // nil for a tor that is not ours
+	timer    *time.Timer         // of BootstrapTimeout
+	period   int                 // which one, for a timer that has fired already
+	orphans  map[string]struct{} // services that tor is to forget, and may not have heard of it
+	lives    int                 // how many events have told whether the network is there
+	changed  chan struct{}       // closed, and replaced, with each change
 	closed   bool
 }
 
@@ -53,14 +57,14 @@ func Open(cfg Config) (*Tor, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &Tor{cfg: cfg, changed: make(chan struct{}), downErr: errors.New("not connected yet")}
+	t := &Tor{cfg: cfg, changed: make(chan struct{}), orphans: make(map[string]struct{}), downErr: errors.New("not connected yet")}
 	t.ctx, t.stop = context.WithCancel(context.Background())
 	link := control.LinkConfig{BackoffMax: backoffMax, OnUp: t.onUp, OnDown: t.onDown, OnEvent: t.onEvent}
 	if cfg.Control != "" {
 		link.Network, link.Addr, _ = splitAddr(cfg.Control)
 		link.Auth, t.socks = cfg.Auth, cfg.SOCKS
 	} else {
-		if t.temp, err = t.cfg.Process.makeDir(); err != nil {
+		if t.owner, err = t.cfg.Process.makeDir(); err != nil {
 			return nil, err
 		}
 		link.Network, link.Addr = "unix", t.file("control")
@@ -95,9 +99,13 @@ func (t *Tor) onUp(ctx context.Context, c *control.Conn) error {
 		return err
 	}
 	t.mu.Lock()
-	phases := t.phases
+	phases, lives := t.phases, t.lives
 	t.mu.Unlock()
 	phase, err := c.GetInfo(ctx, "status/bootstrap-phase")
+	if err != nil {
+		return err
+	}
+	liveness, err := c.GetInfo(ctx, "network-liveness")
 	if err != nil {
 		return err
 	}
@@ -108,19 +116,40 @@ func (t *Tor) onUp(ctx context.Context, c *control.Conn) error {
 	words := control.Words(phase)
 	progress, _ := strconv.Atoi(control.Field(words, "PROGRESS"))
 	t.mu.Lock()
-	t.conn, t.downErr, t.gone, t.offline, t.socks = c, nil, false, false, socks
+	t.conn, t.downErr, t.gone, t.socks = c, nil, false, socks
 	t.links++
 	if phases == t.phases { // else an event has told more since
 		t.setProgress(progress, control.Field(words, "SUMMARY"))
 	}
+	if lives == t.lives {
+		t.offline = liveness == "down"
+	}
 	t.touch()
-	services := slices.Clone(t.services)
+	services, orphans := slices.Clone(t.services), slices.Collect(maps.Keys(t.orphans))
 	t.mu.Unlock()
+	for _, id := range orphans {
+		if err := t.forget(ctx, c, id); err != nil {
+			return err
+		}
+	}
 	for _, svc := range services {
 		if err := svc.add(ctx, c); errors.Is(err, control.ErrClosed) || ctx.Err() != nil { // a refusal is in the service's status
 			return err
 		}
 	}
+	return nil
+}
+
+// forget has tor forget a service.
+func (t *Tor) forget(ctx context.Context, c *control.Conn, id string) error {
+	err := c.DelOnion(ctx, id)
+	var refused *control.Error
+	if err != nil && !errors.As(err, &refused) {
+		return err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.orphans, id) // a refusal says that there is none
 	return nil
 }
 
@@ -182,6 +211,7 @@ func (t *Tor) onEvent(e control.Event) {
 			t.setProgress(p, e.Field("SUMMARY"))
 		}
 	case "NETWORK_LIVENESS":
+		t.lives++
 		t.offline = e.Arg(0) == "DOWN"
 	case "HS_DESC":
 		for _, svc := range t.services {
@@ -212,9 +242,16 @@ func (t *Tor) Dial(r *reactor.Reactor, addr string, dc DialConfig) (*reactor.Con
 	return dial(r, network, port, addr, dc)
 }
 
-// Control is the control connection, for what has no method here. It may break at any moment, and another one takes its place: error
-// as of control.Link.Conn. Any goroutine.
-func (t *Tor) Control() (*control.Conn, error) { return t.link.Conn() }
+// Control is the control connection, for what has no method here. It may break at any moment, and another one takes its place. While there
+// is none: control.ErrClosed, with the cause in its chain. Any goroutine.
+func (t *Tor) Control() (*control.Conn, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.conn == nil {
+		return nil, fmt.Errorf("%w: %w", control.ErrClosed, t.downErr)
+	}
+	return t.conn, nil
+}
 
 // AddClientAuth gives tor the key (control.ClientKey.Private) with which the onion service at addr, "X.onion", lets us connect. Tor forgets
 // it when it ends. Any goroutine.
@@ -269,8 +306,8 @@ func (t *Tor) Close() error {
 
 // removeDir removes a temporary data directory.
 func (t *Tor) removeDir() error {
-	if !t.temp {
+	if t.owner == nil {
 		return nil
 	}
-	return os.RemoveAll(t.cfg.Process.DataDir)
+	return errors.Join(os.RemoveAll(t.cfg.Process.DataDir), t.owner.Close())
 }

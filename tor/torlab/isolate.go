@@ -65,7 +65,8 @@ func Isolate(ctx context.Context, c Command) (code int, done bool, err error) {
 
 // isolation is a new network namespace, in a user namespace where that is needed to make one.
 func isolation() *syscall.SysProcAttr {
-	attr := &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET, Pdeathsig: syscall.SIGTERM}
+	attr := &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET, Pdeathsig: syscall.SIGTERM,
+		Setpgid: true} // so that a Ctrl-C at the terminal comes once, by way of the parent
 	if uid, gid := os.Geteuid(), os.Getegid(); uid != 0 {
 		attr.Cloneflags |= unix.CLONE_NEWUSER
 		attr.UidMappings = []syscall.SysProcIDMap{{ContainerID: uid, HostID: uid, Size: 1}}

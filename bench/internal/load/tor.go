@@ -9,6 +9,7 @@ import (
 
 	"github.com/ron-transport/ron-transport/bench/internal/hist"
 	"github.com/ron-transport/ron-transport/bench/internal/report"
+	"github.com/ron-transport/ron-transport/bench/internal/sched"
 	"github.com/ron-transport/ron-transport/framer"
 	"github.com/ron-transport/ron-transport/reactor"
 	"github.com/ron-transport/ron-transport/tor"
@@ -129,8 +130,10 @@ type HelloConfig struct {
 	Tor   *tor.Tor
 	Addr  string // X.onion:port
 	Count int    // connections, one after the other; 1 … MaxHellos
-	Fresh bool   // each on a circuit of its own, else all on one
-	Loops int    // as NetConfig's
+	// Circuits is over how many circuits they are spread; each has its own with Count.
+	Circuits int
+	Pause    time.Duration // between two
+	Loops    int           // as NetConfig's
 	// Progress is told how many are done.
 	Progress func(done int)
 	// Begin and End are called before the first and after the last, as Hooks'.
@@ -146,19 +149,16 @@ func Hellos(ctx context.Context, cfg HelloConfig) (*report.Phase, error) {
 		return nil, err
 	}
 	defer func() { _ = closeLoops(loops) }()
-	p := &report.Phase{Transport: Tor, Target: cfg.Addr, Mode: report.Hello, Conns: cfg.Count, Circuits: 1}
-	if cfg.Fresh {
-		p.Circuits = cfg.Count
-	}
+	p := &report.Phase{Transport: Tor, Target: cfg.Addr, Mode: report.Hello, Conns: cfg.Count, Circuits: cfg.Circuits}
 	if err := hello(ctx, loops[0], &cfg, "hello first"); err != nil {
 		return nil, fmt.Errorf("no HELLO from %s: %w", cfg.Addr, err)
 	}
 	lat, began := hist.New(), time.Now()
 	cfg.Begin()
 	for i := range cfg.Count {
-		isolation := "hello shared"
-		if cfg.Fresh {
-			isolation = fmt.Sprint("hello ", i)
+		isolation := fmt.Sprint("hello ", i%cfg.Circuits)
+		if sched.Sleep(ctx, cfg.Pause) != nil {
+			break
 		}
 		t0 := time.Now()
 		if err := hello(ctx, loops[i%len(loops)], &cfg, isolation); err != nil {

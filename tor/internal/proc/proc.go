@@ -16,6 +16,9 @@ import (
 // maxTail is how much of a process' output is kept for messages: the last lines of tor's log say why it has ended.
 const maxTail = 16 << 10
 
+// outputDelay is how long after a process' end its output is waited for: a child of its own may hold it open.
+const outputDelay = 2 * time.Second
+
 // Process is a child process. Any goroutine may call its methods.
 type Process struct {
 	cmd  *exec.Cmd
@@ -29,6 +32,7 @@ type Process struct {
 func Start(stdin, exe string, args ...string) (*Process, error) {
 	p := &Process{cmd: exec.Command(exe, args...), done: make(chan struct{})}
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	p.cmd.WaitDelay = outputDelay
 	p.cmd.Stdin = strings.NewReader(stdin)
 	p.cmd.Stdout, p.cmd.Stderr = &p.tail, &p.tail
 	started := make(chan error)
@@ -92,8 +96,12 @@ func (p *Process) Stop(grace time.Duration) error {
 		case <-time.After(grace):
 		}
 	}
-	_ = p.cmd.Process.Kill() // does nothing to one that has been waited for
-	<-p.done
+	select {
+	case <-p.done:
+	default:
+		_ = syscall.Kill(-p.Pid(), syscall.SIGKILL) // its children too
+		<-p.done
+	}
 	var exit *exec.ExitError
 	if errors.As(p.err, &exit) {
 		if s, ok := exit.Sys().(syscall.WaitStatus); ok && s.Signaled() && (s.Signal() == syscall.SIGKILL || s.Signal() == syscall.SIGTERM) {
