@@ -73,6 +73,7 @@ type clientOptions struct {
 	quic      quicKnobs
 	tor       torKnobs
 	measure   []string // name=pid
+	profiles  profiles
 	loops     int
 	serverPID int
 	json      string
@@ -124,6 +125,7 @@ func (o *clientOptions) register(f *pflag.FlagSet) {
 	f.StringVar(&o.json, "json", "", "write the report to this file")
 	f.IntVar(&o.serverPID, "server-pid", 0, "also measure this local process over the window: CPU, memory, descriptors; 0: none")
 	f.StringArrayVar(&o.measure, "measure", nil, "also measure this local process, name=pid; may be repeated")
+	o.profiles.register(f)
 	f.BoolVar(&o.parent, "with-parent", false, "end when standard input closes")
 	if k.tls {
 		f.StringVar(&o.ca, "ca", "", "verify the server against the roots in this PEM file; empty: the system's roots, or nothing for a loopback target")
@@ -143,7 +145,7 @@ func (o *clientOptions) register(f *pflag.FlagSet) {
 // validate checks the flags and takes the target apart.
 func (o *clientOptions) validate(cmd *cobra.Command) error {
 	errs := []error{
-		o.load.Validate(), o.parseTarget(),
+		o.load.Validate(), o.parseTarget(), o.profiles.validate(),
 		load.CheckRange("loops", o.loops, 0, 256), load.CheckRange("server-pid", o.serverPID, 0, 1<<22),
 	}
 	if o.load.RPS > 0 && cmd.Flags().Changed("depth") {
@@ -268,8 +270,12 @@ func (a *app) runClient(ctx context.Context, o *clientOptions) error {
 	if err != nil {
 		return err
 	}
-	p, err := a.measure(ctx, o)
+	rec, err := o.profiles.start(a)
 	if err != nil {
+		return err
+	}
+	p, err := a.measure(ctx, o)
+	if err = errors.Join(err, rec.stop()); err != nil {
 		return err
 	}
 	r.Phases = []report.Phase{*p}

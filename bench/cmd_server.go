@@ -88,6 +88,7 @@ type serverOptions struct {
 	knobs    knobs
 	quic     quicKnobs
 	tor      torKnobs
+	profiles profiles
 	stderr   io.Writer // what the Store tells goes there
 }
 
@@ -117,6 +118,7 @@ func (a *app) serverCommand(kind serverKind) *cobra.Command {
 	f.DurationVar(&o.duration, "duration", 0, "end after this time; 0: serve until a signal")
 	f.StringVar(&o.json, "json", "", "write the report to this file")
 	f.BoolVar(&o.parent, "with-parent", false, "end when standard input closes")
+	o.profiles.register(f)
 	if kind.tls {
 		f.StringVar(&o.cert, "cert", "", "PEM file of the certificate chain; empty: a throw-away certificate is made")
 		f.StringVar(&o.key, "key", "", "PEM file of the private key of --cert")
@@ -143,7 +145,7 @@ func (o *serverOptions) validate() error {
 	if _, err := net.ResolveTCPAddr("tcp", o.listen); err != nil {
 		errs = append(errs, &load.FlagError{Flag: o.kind.addressFlag(), Value: fmt.Sprintf("%q (%v)", o.listen, err), Allowed: "host:port, port 0 for any"})
 	}
-	errs = append(errs, load.CheckDuration("duration", o.duration, 0, load.MaxWindow))
+	errs = append(errs, load.CheckDuration("duration", o.duration, 0, load.MaxWindow), o.profiles.validate())
 	if (o.cert == "") != (o.key == "") {
 		errs = append(errs, fmt.Errorf("--cert: %q and --key: %q belong together; give both or neither", o.cert, o.key))
 	}
@@ -216,16 +218,21 @@ func (a *app) runServer(ctx context.Context, o *serverOptions) error {
 	if err != nil {
 		return o.knobs.explain(err)
 	}
+	rec, err := o.profiles.start(a)
+	if err != nil {
+		return errors.Join(err, s.Close())
+	}
 	began := time.Now()
 	fmt.Fprintf(a.stdout, "%saddr=%s transport=%s pid=%d\n", lineListening, s.Addr(), o.kind.kind, os.Getpid())
 	r.Interrupted = a.serveUntil(ctx, o.duration, free, handedOver(s))
+	recorded := rec.stop()
 
 	pid := os.Getpid()
 	last, err := proc.Take(pid)
 	if err != nil {
 		return errors.Join(err, s.Close())
 	}
-	err = s.Close()
+	err = errors.Join(recorded, s.Close())
 	r.Server = &report.Server{
 		Kind: o.kind.kind, Addr: s.Addr(), RanS: time.Since(began).Seconds(), CPUS: last.CPU.Seconds(), RSS: last.RSS, FDs: last.FDs, FDLimit: limit,
 	}

@@ -48,6 +48,9 @@ func TestEveryServerAndBothLoops(t *testing.T) {
 	t.Setenv(asMain, "1")
 	a := &app{stdout: os.Stdout, stderr: os.Stderr}
 	for _, kind := range serverKinds() {
+		if kind.tor {
+			continue // it needs a Tor network: TestTor has one
+		}
 		t.Run(kind.kind, func(t *testing.T) {
 			files := makeCert(t)
 			srv, err := a.startServer(kind.command, files)

@@ -59,7 +59,7 @@ type refusal struct {
 }
 
 func refusals() []refusal {
-	return append(append(append(attackRefusals(), quicRefusals()...), torRefusals()...), []refusal{
+	return append(append(append(attackRefusals(), quicRefusals()...), append(torRefusals(), profileRefusals()...)...), []refusal{
 		{"nonsense", []string{"nonsense"}},
 		{"--no-such-flag", []string{"no-such-flag"}},
 		{"--payload x", []string{"--payload", "\"x\""}},

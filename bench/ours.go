@@ -75,7 +75,7 @@ func (s *ourServer) start(o *serverOptions, transport string, filter func() reac
 		return err
 	}
 	err = s.listen(o, reactor.ListenConfig{
-		Protocol: func(c *reactor.Conn) reactor.Protocol { return s.endpoint.Session(c) },
+		Protocol: s.protocol,
 		Filter:   filter,
 		Refuse:   func(c *reactor.Conn, cause error) { s.endpoint.Refuse(c, cause) },
 		OnError:  func(_ net.Addr, err error) { s.refuse(err) },

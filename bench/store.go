@@ -157,6 +157,9 @@ func explainCerts(err error) error {
 // tlsServer makes the TLS side of our server: with a throw-away certificate, or with the Store that looks after --cert and --key.
 func tlsServer(o *serverOptions, c *stdtls.Certificate) (*tls.Server, *certStore, error) {
 	conf := &stdtls.Config{SessionTicketsDisabled: !o.knobs.tickets}
+	if !o.kind.quic {
+		conf.NextProtos = []string{tls.ALPN, alpnHTTP}
+	}
 	staple, err := o.knobs.staple()
 	if err != nil {
 		return nil, nil, err

@@ -70,7 +70,9 @@ func TestMigrate(t *testing.T) {
 		s.eventually("the transfer goes on", func() bool { return count() > before+16 })
 	}
 	stop()
-	if n := s.number(func() int { return s.moved }); n != 4 {
+	// More than there were is no fault: what the old socket still had to send may leave after the first datagram of the new one, with higher packet
+	// numbers, and then the server takes the client to be back for a moment (RFC 9000, 9.3).
+	if n := s.number(func() int { return s.moved }); n < 4 {
 		t.Errorf("the server has heard of %d migrations", n)
 	}
 }

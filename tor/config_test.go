@@ -81,8 +81,10 @@ func TestSweep(t *testing.T) {
 	}
 	defer f.Close()
 	long := time.Now().Add(-time.Hour)
-	if err := os.Chtimes(old, long, long); err != nil {
-		t.Fatal(err)
+	for _, d := range []string{left, owned, old, other} {
+		if err := os.Chtimes(d, long, long); err != nil {
+			t.Fatal(err)
+		}
 	}
 	sweep(dir)
 	for d, want := range map[string]bool{left: false, owned: true, young: true, old: false, other: true} {

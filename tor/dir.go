@@ -42,7 +42,7 @@ const (
 	ownerFile       = "owner"
 )
 
-// youngDir is the age below which a directory without an owner may be one that is just being made.
+// youngDir is the age below which a directory may be one that is just being made, and has no owner yet.
 const youngDir = time.Minute
 
 // makeTemporary makes a directory in memory, and removes those of processes that were killed.
@@ -84,16 +84,15 @@ func sweep(dir string) {
 	old, _ := filepath.Glob(filepath.Join(dir, temporaryPrefix+"*")) // the pattern is well formed
 	for _, d := range old {
 		var st unix.Stat_t
-		if unix.Lstat(d, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFDIR || int(st.Uid) != os.Geteuid() {
+		if unix.Lstat(d, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFDIR || int(st.Uid) != os.Geteuid() || time.Since(time.Unix(st.Mtim.Unix())) < youngDir {
 			continue
 		}
 		f, err := lockOwner(d, 0)
-		switch {
-		case err == nil:
+		if err == nil || errors.Is(err, os.ErrNotExist) {
 			_ = os.RemoveAll(d)
+		}
+		if err == nil {
 			_ = f.Close()
-		case errors.Is(err, os.ErrNotExist) && time.Since(time.Unix(st.Mtim.Unix())) > youngDir:
-			_ = os.RemoveAll(d)
 		}
 	}
 }

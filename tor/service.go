@@ -59,10 +59,11 @@ type Service struct {
 	request control.OnionRequest
 	port    int
 	removal sync.WaitGroup
+	adding  sync.Mutex // one add at a time, and what has tor forget the service after it
 
-	state    serviceState // guarded by t.mu, as what follows
-	retrying bool         // tor is told again later
-	err      error        // pending: why tor has refused it; added: what went wrong with the last upload
+	state serviceState // guarded by t.mu, as what follows
+	timer *time.Timer  // of retry; nil before the first
+	err   error        // pending: why tor has refused it; added: what went wrong with the last upload
 }
 
 // Listen opens an onion service and returns at once; it can be found when WaitReady has returned. Its connections are accepted by r, and r's
@@ -148,7 +149,6 @@ func (t *Tor) enter(svc *Service) error {
 			return fmt.Errorf("tor: there is a Service with the key of %s already", svc.Addr())
 		}
 	}
-	delete(t.orphans, svc.key.id) // it is wanted again
 	t.services = append(t.services, svc)
 	t.touch()
 	return nil
@@ -170,85 +170,74 @@ func (svc *Service) announce() error {
 	return nil
 }
 
-// add tells tor of the service.
+// add tells tor of the service. What is under way when the connection breaks, or takes too long, may have been done or not: the next
+// connection finds out.
 func (svc *Service) add(ctx context.Context, c *control.Conn) error {
+	svc.adding.Lock()
+	defer svc.adding.Unlock()
 	t := svc.t
 	t.mu.Lock()
 	if svc.state == serviceClosing || t.conn != c {
 		t.mu.Unlock()
 		return nil
 	}
-	before := svc.state
+	before, request := svc.state, svc.request
 	svc.state = max(before, serviceAdded) // events of it may come before the reply is seen here
 	t.mu.Unlock()
-	o, err := c.AddOnion(ctx, svc.request)
+	o, err := c.AddOnion(ctx, request)
 	if control.IsCode(err, control.CodeUnspecified) {
-		if before >= serviceAdded {
-			return svc.settle(before, nil) // only the connection was lost: tor has kept it, and what is published
+		if before == servicePublished {
+			return svc.settle(c, before, nil) // only the connection was lost: tor has kept it, and what is published
 		}
-		if c.DelOnion(ctx, svc.key.id) == nil { // left over from a connection that we took for the end of tor
-			o, err = c.AddOnion(ctx, svc.request)
+		// Left over from a connection on which we have not heard whether it has been published.
+		if c.DelOnion(ctx, svc.key.id) == nil {
+			o, err = c.AddOnion(ctx, request)
 		}
 	}
-	if err != nil && ctx.Err() != nil { // tor may do it all the same
-		return svc.settle(serviceAdded, err)
-	}
-	if err == nil && o.ServiceID != svc.key.id {
+	switch {
+	case err == nil && o.ServiceID != svc.key.id:
 		err = errors.Join(fmt.Errorf("the key is that of %s.onion", o.ServiceID), c.DelOnion(ctx, o.ServiceID))
+		return svc.settle(c, servicePending, err)
+	case err != nil && (ctx.Err() != nil || errors.Is(err, control.ErrClosed)):
+		return svc.settle(c, serviceAdded, err)
+	case err != nil:
+		return svc.settle(c, servicePending, err)
+	case before == servicePublished: // tor had lost it, and with it what was published
+		t.mu.Lock()
+		svc.state = min(svc.state, serviceAdded)
+		t.mu.Unlock()
 	}
-	if err != nil {
-		return svc.settle(servicePending, err)
-	}
-	t.mu.Lock()
-	closing := svc.state == serviceClosing
-	if before == servicePublished && !closing {
-		svc.state = serviceAdded // tor had lost it, and with it what was published
-	}
-	t.mu.Unlock()
-	if closing { // StopAccepting may have been heard before this
-		_ = c.DelOnion(ctx, svc.key.id)
-	}
-	return svc.settle(serviceAdded, nil)
+	return svc.settle(c, serviceAdded, nil)
 }
 
-// settle notes what has become of add, and returns err. An event may have been quicker than the reply.
-func (svc *Service) settle(s serviceState, err error) error {
-	svc.t.mu.Lock()
-	defer svc.t.mu.Unlock()
-	if svc.state != serviceClosing {
-		svc.err = err
-		if s == servicePending || svc.state < s {
-			svc.state = s
-		}
-		if s == servicePending {
-			svc.retry()
-		}
+// settle notes what has become of add, unless another connection has taken c's place, and returns err. An event may have been quicker than
+// the reply.
+func (svc *Service) settle(c *control.Conn, s serviceState, err error) error {
+	t := svc.t
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if svc.state == serviceClosing || t.conn != c {
+		return err
 	}
-	svc.t.touch()
+	svc.err = err
+	if s == servicePending || svc.state < s {
+		svc.state = s
+	}
+	if err != nil {
+		svc.retry()
+	}
+	t.touch()
 	return err
 }
 
-// retry tells tor again later of a service that it has refused: what it has refused it for may have been somebody else's, and pass. With the
-// lock held.
+// retry tells tor again later of a service that it has refused, or not answered for: what it has refused it for may have been somebody
+// else's, and pass. With the lock held.
 func (svc *Service) retry() {
-	t := svc.t
-	if t.closed || svc.retrying {
+	if svc.timer == nil {
+		svc.timer = time.AfterFunc(retryRefused, func() { _ = svc.announce() }) // its error is in the status
 		return
 	}
-	svc.retrying = true
-	t.tasks.Add(1) // before Close waits, for it sets closed first
-	go func() {
-		defer t.tasks.Done()
-		select {
-		case <-time.After(retryRefused):
-		case <-t.ctx.Done():
-			return
-		}
-		t.mu.Lock()
-		svc.retrying = false
-		t.mu.Unlock()
-		_ = svc.announce() // its error is in the status
-	}()
+	svc.timer.Reset(retryRefused)
 }
 
 // lost notes that the control connection has ended. gone: and tor with it. With the lock held.
@@ -330,12 +319,14 @@ func (svc *Service) StopAccepting() {
 	c, before := t.conn, svc.state
 	svc.state = serviceClosing
 	t.touch()
-	if before == serviceAdded || before == servicePublished {
+	if before != serviceClosing && (svc.request.Detach || before != servicePending) { // detached, tor may have it though we do not know
 		t.orphans[svc.key.id] = struct{}{}
 		if c != nil {
 			svc.removal.Add(1)
 			go func() {
 				defer svc.removal.Done()
+				svc.adding.Lock() // not before tor has been told to add it
+				defer svc.adding.Unlock()
 				ctx, cancel := context.WithTimeout(t.ctx, commandTime)
 				defer cancel()
 				_ = t.forget(ctx, c, svc.key.id) // else with the next connection

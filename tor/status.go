@@ -190,6 +190,9 @@ func (t *Tor) restartTimer() {
 func (t *Tor) remove(svc *Service) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if svc.timer != nil {
+		svc.timer.Stop()
+	}
 	if i := slices.Index(t.services, svc); i >= 0 {
 		t.services = slices.Delete(t.services, i, i+1)
 		t.touch()

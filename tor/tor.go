@@ -115,9 +115,11 @@ func (t *Tor) onUp(ctx context.Context, c *control.Conn) error {
 	}
 	words := control.Words(phase)
 	progress, _ := strconv.Atoi(control.Field(words, "PROGRESS"))
+	if err := t.adopt(ctx, c); err != nil {
+		return err
+	}
 	t.mu.Lock()
-	t.conn, t.downErr, t.gone, t.socks = c, nil, false, socks
-	t.links++
+	t.socks = socks
 	if phases == t.phases { // else an event has told more since
 		t.setProgress(progress, control.Field(words, "SUMMARY"))
 	}
@@ -125,19 +127,35 @@ func (t *Tor) onUp(ctx context.Context, c *control.Conn) error {
 		t.offline = liveness == "down"
 	}
 	t.touch()
-	services, orphans := slices.Clone(t.services), slices.Collect(maps.Keys(t.orphans))
+	services := slices.Clone(t.services)
 	t.mu.Unlock()
-	for _, id := range orphans {
-		if err := t.forget(ctx, c, id); err != nil {
-			return err
-		}
-	}
 	for _, svc := range services {
 		if err := svc.add(ctx, c); errors.Is(err, control.ErrClosed) || ctx.Err() != nil { // a refusal is in the service's status
 			return err
 		}
 	}
 	return nil
+}
+
+// adopt makes c the connection that is used, once tor has forgotten what it was to forget: a service that is opened again with the same key is
+// added after that.
+func (t *Tor) adopt(ctx context.Context, c *control.Conn) error {
+	for {
+		t.mu.Lock()
+		ids := slices.Collect(maps.Keys(t.orphans))
+		if len(ids) == 0 {
+			t.conn, t.downErr, t.gone = c, nil, false
+			t.links++
+			t.mu.Unlock()
+			return nil
+		}
+		t.mu.Unlock()
+		for _, id := range ids {
+			if err := t.forget(ctx, c, id); err != nil {
+				return err
+			}
+		}
+	}
 }
 
 // forget has tor forget a service.
@@ -247,7 +265,10 @@ func (t *Tor) Dial(r *reactor.Reactor, addr string, dc DialConfig) (*reactor.Con
 func (t *Tor) Control() (*control.Conn, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.conn == nil {
+	switch {
+	case t.closed:
+		return nil, fmt.Errorf("%w: %w", control.ErrClosed, ErrClosed)
+	case t.conn == nil:
 		return nil, fmt.Errorf("%w: %w", control.ErrClosed, t.downErr)
 	}
 	return t.conn, nil

@@ -150,7 +150,11 @@ func Hellos(ctx context.Context, cfg HelloConfig) (*report.Phase, error) {
 	}
 	defer func() { _ = closeLoops(loops) }()
 	p := &report.Phase{Transport: Tor, Target: cfg.Addr, Mode: report.Hello, Conns: cfg.Count, Circuits: cfg.Circuits}
-	if err := hello(ctx, loops[0], &cfg, "hello first"); err != nil {
+	first := "hello first"
+	if cfg.Circuits < cfg.Count {
+		first = "hello 0" // the circuit is there
+	}
+	if err := hello(ctx, loops[0], &cfg, first); err != nil {
 		return nil, fmt.Errorf("no HELLO from %s: %w", cfg.Addr, err)
 	}
 	lat, began := hist.New(), time.Now()
@@ -177,7 +181,7 @@ func Hellos(ctx context.Context, cfg HelloConfig) (*report.Phase, error) {
 	cfg.End()
 	p.WindowS = time.Since(began).Seconds()
 	p.Sent, p.Latency = p.Frames, lat.Summary()
-	p.FPS = float64(p.Frames) / p.WindowS
+	p.FPS = float64(p.Frames) / (p.WindowS - (time.Duration(p.Frames) * cfg.Pause).Seconds())
 	p.Session.Established = int(p.Frames)
 	return p, nil
 }
