@@ -54,9 +54,9 @@ func TestDraw(t *testing.T) {
 	s := out.String()
 	for _, want := range []string{
 		"x &amp; y: 1.00 s of cpu",
-		`<title>main.main: 1.00 s, 100.00 %</title><rect x="0.00" y="57" width="1200.00"`,
-		`<title>a&lt;b&gt;.work: 0.75 s, 75.00 %</title><rect x="0.00" y="40" width="900.00"`,
-		`<title>runtime.gc: 0.25 s, 24.99 %</title><rect x="900.12" y="40" width="299.88"`,
+		`<title>main.main: 1.00 s, 100.00 %</title><rect x="0.00" y="51" width="1200.00"`,
+		`<title>a&lt;b&gt;.work: 0.75 s, 75.00 %</title><rect x="0.00" y="34" width="900.00"`,
+		`<title>runtime.gc: 0.25 s, 24.99 %</title><rect x="900.12" y="34" width="299.88"`,
 		">runtime.gc</text>",
 	} {
 		if !strings.Contains(s, want) {

@@ -29,6 +29,7 @@ const (
 	KindLoris   = "loris"   // ronbench loris: loris, server
 	KindRestart = "restart" // ronbench restart: restart
 	KindTor     = "tor"     // ronbench tor: phases, server, slo
+	KindCheck   = "check"   // ronbench check: check
 )
 
 // Report is the one document of all commands. Parts that a command does not have are absent.
@@ -47,6 +48,7 @@ type Report struct {
 	Storm       *Storm       `json:"storm,omitempty"`
 	Loris       *Loris       `json:"loris,omitempty"`
 	Restart     *Restart     `json:"restart,omitempty"`
+	Check       *Check       `json:"check,omitempty"`
 	SLOTargets  string       `json:"slo_targets,omitempty"` // whose targets the rows use: Ref-A or Ref-B
 	SLO         []SLORow     `json:"slo,omitempty"`
 	Pass        bool         `json:"pass"` // no row failed

@@ -85,6 +85,10 @@ func (r *Report) Text(w io.Writer) {
 		fmt.Fprintln(w)
 		r.Restart.text(w)
 	}
+	if r.Check != nil {
+		fmt.Fprintln(w)
+		r.Check.text(w)
+	}
 	if len(r.SLO) > 0 {
 		fmt.Fprintln(w)
 		if r.SLOTargets != "" {
