@@ -34,6 +34,18 @@ func TestCheck(t *testing.T) {
 	if err != nil || len(r.Check.Runs) != 1 || r.Check.Machine != base.Ref {
 		t.Fatalf("%+v, %v", r, err)
 	}
+	judgeReports(t, check, in, base, r)
+	if err := os.WriteFile(in("bad.json"), []byte("{}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if status, _, stderr := check("--baselines", in("bad.json")); status != exitFailed || !strings.Contains(stderr, "tls_small_p95_ms") {
+		t.Errorf("a baseline without figures: status %d\n%s", status, stderr)
+	}
+}
+
+// judgeReports has reports judged that equal a baseline, or differ in one thing. r is one that was measured.
+func judgeReports(t *testing.T, check func(args ...string) (int, string, string), in func(string) string, base *gate.Baseline, r *report.Report) {
+	t.Helper()
 	// with writes a report of three runs that equal the baseline, changed by a function.
 	with := func(name string, change func(r *report.Report)) string {
 		t.Helper()
@@ -85,12 +97,6 @@ func TestCheck(t *testing.T) {
 		if status != v.status || !strings.Contains(stdout+stderr, v.want) {
 			t.Errorf("%s: status %d\n%s\n%s", v.name, status, stdout, stderr)
 		}
-	}
-	if err := os.WriteFile(in("bad.json"), []byte("{}"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if status, _, stderr := check("--baselines", in("bad.json")); status != exitFailed || !strings.Contains(stderr, "tls_small_p95_ms") {
-		t.Errorf("a baseline without figures: status %d\n%s", status, stderr)
 	}
 }
 

@@ -329,15 +329,6 @@ func TestRelayKilled(t *testing.T) {
 	if err := relay.Restart(patient(t)); err != nil {
 		t.Fatal(err)
 	}
-	// Tor remembers for two minutes which introduction points have failed, those of the killed relay's circuits among them, unless it is told
-	// to forget.
-	c, err := client.Control()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := c.Signal(patient(t), control.SignalNewNym); err != nil {
-		t.Fatal(err)
-	}
 	cl := connect(t, client, r, svc.Addr(), "after")
 	if err := cl.ask(patient(t), pattern(5000, 9)); err != nil {
 		t.Error(err)

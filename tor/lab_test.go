@@ -71,7 +71,7 @@ func dialOnce(t testing.TB, tor *Tor, r *reactor.Reactor, addr, isolation string
 // connect dials until it succeeds, as a client does that heeds RetryAfter.
 func connect(t testing.TB, tor *Tor, r *reactor.Reactor, addr, isolation string) *client {
 	t.Helper()
-	for end := time.Now().Add(4 * time.Minute); ; {
+	for end, forgot := time.Now().Add(4*time.Minute), time.Now(); ; {
 		cl, err := dialOnce(t, tor, r, addr, isolation)
 		if err == nil {
 			return cl
@@ -81,9 +81,17 @@ func connect(t testing.TB, tor *Tor, r *reactor.Reactor, addr, isolation string)
 		if !retry || time.Now().After(end) {
 			t.Fatalf("dial: %v", err)
 		}
+		// Tor remembers for two minutes which introduction points have failed, unless it is told to forget; it listens to that every ten seconds.
+		if c, lost := tor.Control(); lost == nil && time.Since(forgot) > forgetEvery {
+			_ = c.Signal(patient(t), control.SignalNewNym) // fails where the connection is lost
+			forgot = time.Now()
+		}
 		time.Sleep(200 * time.Millisecond)
 	}
 }
+
+// forgetEvery is above the ten seconds within which tor takes one NEWNYM.
+const forgetEvery = 11 * time.Second
 
 // ask sends a request and checks that its payload comes back.
 func (cl *client) ask(ctx context.Context, payload []byte) error {
