@@ -71,15 +71,25 @@ func dialOnce(t testing.TB, tor *Tor, r *reactor.Reactor, addr, isolation string
 // connect dials until it succeeds, as a client does that heeds RetryAfter.
 func connect(t testing.TB, tor *Tor, r *reactor.Reactor, addr, isolation string) *client {
 	t.Helper()
-	for end, forgot := time.Now().Add(4*time.Minute), time.Now(); ; {
+	cl, err := connectWithin(t, 4*time.Minute, tor, r, addr, isolation)
+	if err != nil {
+		t.Fatalf("dial: %v", err)
+	}
+	return cl
+}
+
+// connectWithin is connect with a bound.
+func connectWithin(t testing.TB, limit time.Duration, tor *Tor, r *reactor.Reactor, addr, isolation string) (*client, error) {
+	t.Helper()
+	for end, forgot := time.Now().Add(limit), time.Now(); ; {
 		cl, err := dialOnce(t, tor, r, addr, isolation)
 		if err == nil {
-			return cl
+			return cl, nil
 		}
 		var e *Error
 		retry := errors.Is(err, reactor.ErrHandshakeTimeout) || errors.As(err, &e) && e.RetryAfter() > 0
 		if !retry || time.Now().After(end) {
-			t.Fatalf("dial: %v", err)
+			return nil, err
 		}
 		// Tor remembers for two minutes which introduction points have failed, unless it is told to forget; it listens to that every ten seconds.
 		if c, lost := tor.Control(); lost == nil && time.Since(forgot) > forgetEvery {
