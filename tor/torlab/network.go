@@ -121,14 +121,18 @@ func (n *Network) start(ctx context.Context) error {
 			return err
 		}
 	}
-	// A client that asks a relay for descriptors which it does not have yet waits for ten seconds before it asks again.
-	if err := n.bootstrap(ctx, n.relays, dirComplete, 50, 75); err != nil {
-		return err
+	// A client that asks a relay for descriptors which it does not have yet waits for ten seconds before it asks again. A relay's own progress of
+	// bootstrapping does not tell: it stays at 0 while the relay has no connection of its own making.
+	for i, t := range n.relays {
+		if err := t.await(ctx, "status/enough-dir-info", func(answer string) bool { return answer == "1" }); err != nil {
+			return err
+		}
+		n.cfg.Progress("directory of "+t.name, 50+(i+1)*25/len(n.relays))
 	}
 	if err := n.connect(ctx); err != nil {
 		return err
 	}
-	return n.bootstrap(ctx, n.clients, 100, 75, 100)
+	return n.bootstrap(ctx)
 }
 
 // connect has the clients use the network.
@@ -148,16 +152,13 @@ func (n *Network) connect(ctx context.Context) error {
 	return nil
 }
 
-// dirComplete is the phase of bootstrapping, of 100, in which a node has all descriptors.
-const dirComplete = 75
-
-// bootstrap waits until the nodes have come to a phase, and tells progress between two marks.
-func (n *Network) bootstrap(ctx context.Context, nodes []*Tor, phase, from, to int) error {
-	for i, t := range nodes {
+// bootstrap waits until the clients have bootstrapped.
+func (n *Network) bootstrap(ctx context.Context) error {
+	for i, t := range n.clients {
 		if err := t.await(ctx, "status/bootstrap-phase", func(answer string) bool {
 			p, _ := strconv.Atoi(control.Field(control.Words(answer), "PROGRESS"))
-			n.cfg.Progress("bootstrap of "+t.name, from+(i*phase+min(p, phase))*(to-from)/(phase*len(nodes)))
-			return p >= phase
+			n.cfg.Progress("bootstrap of "+t.name, 75+(i*100+p)*25/(100*len(n.clients)))
+			return p == 100
 		}); err != nil {
 			return err
 		}
