@@ -183,7 +183,12 @@ func (a *app) runPhase(ctx context.Context, srv *serverProcess, files *cert.File
 	default:
 		args = append(args, "--depth", strconv.Itoa(c.Depth))
 	}
-	failed := a.runChild(ctx, progress, args, c.Warmup+c.Window)
+	return a.clientPhase(ctx, progress, args, c.Warmup+c.Window, out)
+}
+
+// clientPhase runs a client that writes its report to out, and reads the one phase in it.
+func (a *app) clientPhase(ctx context.Context, progress io.Writer, args []string, expected time.Duration, out string) (*report.Phase, error) {
+	failed := a.runChild(ctx, progress, args, expected)
 	if failed != nil && !errors.Is(failed, errChildMissed) {
 		return nil, failed
 	}

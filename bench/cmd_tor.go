@@ -185,20 +185,9 @@ func (a *app) torPhase(ctx context.Context, srv *serverProcess, n *torlab.Networ
 	for _, t := range append([]*torlab.Tor{n.Authority()}, n.Relays()...) {
 		args = append(args, "--measure", fmt.Sprintf("%s=%d", t.Name(), t.Pid()))
 	}
-	failed := a.runChild(ctx, a.stderr, args, ph.expected)
-	if failed != nil && !errors.Is(failed, errChildMissed) {
-		return nil, failed
+	p, err := a.clientPhase(ctx, a.stderr, args, ph.expected, out)
+	if err == nil {
+		p.Name = ph.name
 	}
-	r, err := report.Read(out)
-	if err != nil {
-		return nil, errors.Join(failed, err)
-	}
-	if err := os.Remove(out); err != nil {
-		return nil, err
-	}
-	if len(r.Phases) != 1 {
-		return nil, fmt.Errorf("the client reported %d phases, not 1", len(r.Phases))
-	}
-	r.Phases[0].Name = ph.name
-	return &r.Phases[0], nil
+	return p, err
 }
