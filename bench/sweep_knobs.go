@@ -27,6 +27,7 @@ type sweepKnob struct {
 	command string      // the server's
 	args    []string    // its flags, with every value
 	load    load.Config // without its durations
+	storm   int         // full handshakes due per second beside it, where there is a storm
 	measure func(ctx context.Context, m *sweepJob) (report.SweepPoint, string, error)
 	proof   func(p *report.Phase, s *report.Server) string // what shows that the value was in force
 
@@ -268,6 +269,7 @@ func acceptKnob() sweepKnob {
 		what:    fmt.Sprintf("a storm of %d full handshakes per second beside a steady load of %d requests per second, whose latency it is", sweepStorm, sweepRPS),
 		load:    load.Config{Payload: defaultPayload, Conns: defaultConns, RPS: sweepRPS},
 		values:  counts(2*runtime.GOMAXPROCS(0), "accept-semaphore", 1, 16, 64),
+		storm:   sweepStorm,
 		measure: measureStorm,
 	}
 }

@@ -167,7 +167,7 @@ func measureStorm(ctx context.Context, m *sweepJob) (pt report.SweepPoint, proof
 
 // storm measures one window of the load within a storm.
 func (m *sweepJob) storm(ctx context.Context, s *steady, pt *report.SweepPoint, counts *hostile.StormCounts) (err error) {
-	gen, err := m.a.startHostile("hostile_storm", "--target", s.srv.addr, "--rate", strconv.Itoa(sweepStorm), "--sources", strconv.Itoa(sweepSources),
+	gen, err := m.a.startHostile("hostile_storm", "--target", s.srv.addr, "--rate", strconv.Itoa(m.knob.storm), "--sources", strconv.Itoa(sweepSources),
 		"--at-once", strconv.Itoa(sweepAtOnce))
 	if err != nil {
 		return err
