@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -17,7 +16,7 @@ import (
 	"github.com/ron-transport/ron-transport/tor/torlab"
 )
 
-// runbookPatience is for one step, on a busy machine and with the race detector.
+// runbookPatience is for one step, on a busy machine.
 const runbookPatience = 4 * time.Minute
 
 // shortened are what the test does to the runbook's commands: the same loads, smaller and shorter. Each must be found, so that
@@ -127,21 +126,17 @@ func portOf(addr string) string {
 	return port
 }
 
-// makeTool makes a command that is ronbench: this binary, under its other name. The variable must not reach other programs of
-// the page, of which some are tests as well.
+// makeTool builds ronbench, as "go run" would for each command, and without the race detector whatever the test has: what is
+// tested here is the page.
 func (b *runbook) makeTool(t *testing.T) {
 	t.Helper()
-	exe, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
 	b.tool = filepath.Join(b.dir, "ronbench")
-	if err := os.WriteFile(b.tool, fmt.Appendf(nil, "#!/bin/sh\n%s=1 exec '%s' \"$@\"\n", asMain, exe), 0o755); err != nil {
-		t.Fatal(err)
+	if out, err := exec.Command("go", "build", "-o", b.tool, ".").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
 	}
 }
 
-// rewrite has the commands use this binary and free ports, and not take as long.
+// rewrite has the commands use that binary and free ports, and not take as long.
 func (b *runbook) rewrite(commands string) string {
 	for _, s := range shortened {
 		if strings.Contains(commands, s.from) {
