@@ -24,6 +24,8 @@ type knobs struct {
 	inflight int // framer.Options.MaxInflight
 	maxFrame int // framer.Options.MaxFrame
 
+	replyDelay time.Duration // of the handler, so that frames are retained; 0: answered in place
+
 	tickets bool         // crypto/tls's SessionTicketsDisabled, inverted
 	ocsp    string       // file for tls.Certificate.OCSPStaple
 	certs   certs.Config // but for its Pairs: they are --cert and --key
@@ -36,7 +38,7 @@ func knobFields() map[string]string {
 		"LowWater": "low-water", "HardCap": "hard-cap", "HandshakeWorkers": "accept-semaphore",
 		"HandshakeTimeout": "handshake-timeout", "FrameTimeout": "frame-timeout", "IdleTimeout": "idle-timeout",
 		"WriteTimeout": "write-timeout", "LingerTimeout": "linger-timeout", "SendBuffer": "sndbuf", "RecvBuffer": "rcvbuf",
-		"DrainTimeout": "drain-timeout", "ShutdownGrace": "shutdown-grace", "MinRate": "min-rate", "MaxConns": "max-conns",
+		"DrainTimeout": "drain-timeout", "ShutdownGrace": "shutdown-grace", "MinRate": "min-rate", "Congestion": "congestion", "MaxConns": "max-conns",
 		"MaxConnsPerPeer": "max-conns-per-peer", "MaxHandshakesPerPeer": "max-handshakes-per-peer", "PeerConnRate": "peer-conn-rate",
 		"ConnReadRate": "conn-read-rate", "ConnWriteRate": "conn-write-rate", "PeerReadRate": "peer-read-rate", "PeerWriteRate": "peer-write-rate",
 		"PoolBytes": "pool-bytes", "BufferBudget": "buffer-budget",
@@ -64,6 +66,7 @@ func (k *knobs) registerSockets(f *pflag.FlagSet) {
 	f.IntVar(&c.SendBuffer, "sndbuf", reactor.DefaultSocketBuffer, "SO_SNDBUF, bytes; -1: the kernel's autotuning")
 	f.IntVar(&c.RecvBuffer, "rcvbuf", reactor.DefaultSocketBuffer, "SO_RCVBUF, bytes; -1: the kernel's autotuning")
 	f.BoolVar(&k.noDelay, "nodelay", true, "TCP_NODELAY")
+	f.StringVar(&c.Congestion, "congestion", "", "TCP congestion control, one of net.ipv4.tcp_available_congestion_control; empty: the system's own")
 }
 
 func (k *knobs) registerTLS(f *pflag.FlagSet) {
@@ -101,6 +104,7 @@ func (k *knobs) registerLoops(f *pflag.FlagSet) {
 	}
 	f.IntVar(&k.inflight, "inflight", framer.MaxInflight, "frames in flight per connection before it is not read")
 	f.IntVar(&k.maxFrame, "max-frame", framer.MaxFrame, "largest frame accepted, bytes")
+	f.DurationVar(&k.replyDelay, "reply-delay", 0, "answer each request so much later, as a handler does that asks a backend: until then its frame is in flight; 0: answer in place, with none in flight")
 }
 
 // registerLimits declares the flags of what is limited per server, per peer and per connection.
@@ -128,7 +132,7 @@ func limitFlag(f *pflag.FlagSet, p *int, name, what string) {
 // validate checks what the library does not check by itself when it starts.
 func (k *knobs) validate() error {
 	k.reactor.Nagle = !k.noDelay
-	var errs []error
+	errs := []error{load.CheckDuration("reply-delay", k.replyDelay, 0, maxReplyDelay)}
 	for _, f := range []struct {
 		flag string
 		v    int

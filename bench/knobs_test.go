@@ -40,7 +40,11 @@ func TestKnobsReachTheirFields(t *testing.T) {
 			continue
 		}
 		want := before.reactor
-		reflect.ValueOf(&want).Elem().Field(i).SetInt(12345)
+		if field := reflect.ValueOf(&want).Elem().Field(i); field.Kind() == reflect.String {
+			field.SetString(value)
+		} else {
+			field.SetInt(12345)
+		}
 		if k.reactor != want {
 			t.Errorf("--%s %s: %+v, want only %s to change", flag, value, k.reactor, name)
 		}

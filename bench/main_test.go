@@ -59,7 +59,7 @@ type refusal struct {
 }
 
 func refusals() []refusal {
-	return append(append(append(attackRefusals(), quicRefusals()...), append(append(torRefusals(), profileRefusals()...), checkRefusals()...)...), []refusal{
+	return append(append(append(attackRefusals(), quicRefusals()...), append(append(torRefusals(), profileRefusals()...), append(checkRefusals(), sweepRefusals()...)...)...), []refusal{
 		{"nonsense", []string{"nonsense"}},
 		{"--no-such-flag", []string{"no-such-flag"}},
 		{"--payload x", []string{"--payload", "\"x\""}},

@@ -31,6 +31,7 @@ type ourServer struct {
 	endpoint *framer.Endpoint
 	handover *handover  // nil: no successor is waited for
 	certs    *certStore // nil without --cert
+	late     *late      // nil: requests are answered in place
 
 	accepted, failed, frames atomic.Uint64
 
@@ -44,9 +45,14 @@ type boundSocket interface {
 	Granted() (send, recv int)
 }
 
+// newOurs is a server that is not running yet.
+func newOurs(o *serverOptions) *ourServer {
+	return &ourServer{refused: make(map[string]uint64), late: newLate(o.knobs.replyDelay)}
+}
+
 // openOurs starts the library's server with the knobs of o; c is nil on plain TCP, and with --cert.
 func openOurs(_ context.Context, o *serverOptions, c *stdtls.Certificate) (echoServer, error) {
-	s := &ourServer{refused: make(map[string]uint64)}
+	s := newOurs(o)
 	transport := "tcp"
 	var filter func() reactor.Filter
 	if o.kind.tls {
@@ -105,6 +111,10 @@ func (s *ourServer) OnFrame(c *framer.Session, f *framer.Frame) {
 	n.frames++
 	if f.Flags&framer.FlagEvent != 0 || f.AppProtoID == wire.TallyProto {
 		n.oneWay(c, f)
+		return
+	}
+	if s.late != nil {
+		s.late.take(f)
 		return
 	}
 	if err := c.Reply(f, statusOK, f.Payload); err != nil {
@@ -168,6 +178,12 @@ func (s *ourServer) Count(r *report.Server) {
 	r.Accepted, r.Frames, r.Failed = s.accepted.Load(), s.frames.Load(), s.failed.Load()
 	r.LoopCount = s.reactor.Loops()
 	r.SndBuf, r.RcvBuf = s.listener.Granted()
+	if l, ok := s.listener.(*reactor.Listener); ok {
+		r.Control = l.Congestion()
+	}
+	if s.late != nil {
+		r.HeldPeak = s.late.peak.Load()
+	}
 	st := s.reactor.Stats()
 	r.Reactor = &st
 	if s.quic != nil {
@@ -198,5 +214,6 @@ func (s *ourServer) Close() error {
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = nil
 	}
+	s.late.wait()
 	return errors.Join(err, s.closeTor())
 }

@@ -14,7 +14,7 @@ import (
 
 // openQUIC starts the library's server over QUIC: the same handler as on TLS, with a session for every stream.
 func openQUIC(_ context.Context, o *serverOptions, c *stdtls.Certificate) (echoServer, error) {
-	s := &ourServer{refused: make(map[string]uint64)}
+	s := newOurs(o)
 	srv, store, err := tlsServer(o, c)
 	if err != nil {
 		return nil, err

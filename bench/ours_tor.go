@@ -18,7 +18,7 @@ func openTor(ctx context.Context, o *serverOptions, _ *stdtls.Certificate) (echo
 	if !ok {
 		return nil, errors.New("standard error is no file")
 	}
-	s := &ourServer{refused: make(map[string]uint64)}
+	s := newOurs(o)
 	var err error
 	if s.tor, err = o.tor.open(ctx, stderr); err != nil {
 		return nil, err

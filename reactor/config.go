@@ -72,6 +72,11 @@ type Config struct {
 	// Nagle turns TCP_NODELAY off. It is on by default (seed §3): the loop coalesces by itself.
 	Nagle bool
 
+	// Congestion is the TCP congestion control (TCP_CONGESTION) of listening, accepted and dialled sockets, as "bbr". "" leaves
+	// the system's own (net.ipv4.tcp_congestion_control); else one of net.ipv4.tcp_available_congestion_control, and without
+	// CAP_NET_ADMIN one of net.ipv4.tcp_allowed_congestion_control. Unix sockets have none. Listener.Congestion tells.
+	Congestion string
+
 	// PoolBytes is the byte cap on idle buffers per loop; 0 is the pool's default.
 	PoolBytes int64
 
@@ -129,7 +134,7 @@ func defaultMaxConns() int {
 
 // validate checks a Config whose defaults are filled in.
 func (c Config) validate() error {
-	return errors.Join(c.validateInts(), c.validateTimeouts())
+	return errors.Join(c.validateInts(), c.validateTimeouts(), c.validateCongestion())
 }
 
 // offValue says which value besides the range turns a limit off.

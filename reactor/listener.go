@@ -54,6 +54,7 @@ type Listener struct {
 	unspec bool // bound to a wildcard address: each connection's own address must be asked for
 	snd    int
 	rcv    int
+	cc     string // TCP congestion control
 	once   sync.Once
 	err    error
 
@@ -202,6 +203,9 @@ func (r *Reactor) configure(fd, family int) (err error) {
 	if family != unix.AF_UNIX && !r.cfg.Nagle {
 		set(unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
 	}
+	if err == nil && family != unix.AF_UNIX && r.cfg.Congestion != "" {
+		err = setCongestion(fd, r.cfg.Congestion)
+	}
 	return err
 }
 
@@ -217,6 +221,7 @@ func (lis *Listener) describe() error {
 	} else if u, ok := sa.(*unix.SockaddrUnix); ok {
 		lis.addr = &net.UnixAddr{Name: u.Name, Net: "unix"}
 	}
+	lis.cc = congestionOf(lis.fd)
 	lis.opts.addr = lis.addr
 	lis.opts.peer = &net.UnixAddr{Net: "unix"}
 	if lis.snd, err = unix.GetsockoptInt(lis.fd, unix.SOL_SOCKET, unix.SO_SNDBUF); err != nil {
@@ -232,6 +237,10 @@ func (lis *Listener) Addr() net.Addr { return lis.addr }
 // Granted returns what the kernel made of SO_SNDBUF and SO_RCVBUF, in bytes. Linux doubles what was asked for, after
 // clamping it to net.core.wmem_max and rmem_max. Any goroutine.
 func (lis *Listener) Granted() (send, recv int) { return lis.snd, lis.rcv }
+
+// Congestion returns the TCP congestion control that accepted connections begin with, as the kernel names it; "" on a unix
+// socket. Any goroutine.
+func (lis *Listener) Congestion() string { return lis.cc }
 
 // Close stops accepting. Connections that the kernel had queued are accepted first, established ones go on, and a unix
 // socket's file is removed. A listener that has been handed over leaves queue and file to the successor. It returns when

@@ -311,7 +311,7 @@ func (f *Fleet) phase(settled int64) *report.Phase {
 	p.GbpsEachWay = p.FPS * float64(c.Payload) * 8 / 1e9
 	p.Latency = lat.Summary()
 	p.PaceMS = late.Summary().P99
-	p.Session = f.session()
+	p.Session = f.Session()
 	return p
 }
 

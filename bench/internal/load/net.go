@@ -167,8 +167,8 @@ func (n *loopNet) session(conns []*conn, s *report.Session) {
 	}
 }
 
-// session sums up what the connections negotiated.
-func (f *Fleet) session() report.Session {
+// Session sums up what the connections negotiated.
+func (f *Fleet) Session() report.Session {
 	var s report.Session
 	f.net.session(f.conns, &s)
 	if s.Suite != "" {

@@ -30,6 +30,7 @@ const (
 	KindRestart = "restart" // ronbench restart: restart
 	KindTor     = "tor"     // ronbench tor: phases, server, slo
 	KindCheck   = "check"   // ronbench check: check
+	KindSweep   = "sweep"   // ronbench sweep: sweep
 )
 
 // Report is the one document of all commands. Parts that a command does not have are absent.
@@ -49,6 +50,7 @@ type Report struct {
 	Loris       *Loris       `json:"loris,omitempty"`
 	Restart     *Restart     `json:"restart,omitempty"`
 	Check       *Check       `json:"check,omitempty"`
+	Sweep       []Sweep      `json:"sweep,omitempty"`
 	SLOTargets  string       `json:"slo_targets,omitempty"` // whose targets the rows use: Ref-A or Ref-B
 	SLO         []SLORow     `json:"slo,omitempty"`
 	Pass        bool         `json:"pass"` // no row failed
@@ -207,9 +209,11 @@ type Server struct {
 	SndBuf    int               `json:"so_sndbuf_bytes,omitempty"` // granted by the kernel
 	RcvBuf    int               `json:"so_rcvbuf_bytes,omitempty"`
 	LoopCount int               `json:"loops,omitempty"`
-	Reactor   *reactor.Stats    `json:"reactor,omitempty"` // the library's servers: the reactor's counters at the end
-	QUIC      *quic.Stats       `json:"quic,omitempty"`    // and those of package quic
-	Offload   *quic.Offload     `json:"offload,omitempty"` // what the kernel does for its sockets
+	Control   string            `json:"tcp_congestion_control,omitempty"` // of the listening socket, as the kernel names it
+	HeldPeak  int64             `json:"held_peak,omitempty"`              // with --reply-delay: frames in flight at once, all connections, at most
+	Reactor   *reactor.Stats    `json:"reactor,omitempty"`                // the library's servers: the reactor's counters at the end
+	QUIC      *quic.Stats       `json:"quic,omitempty"`                   // and those of package quic
+	Offload   *quic.Offload     `json:"offload,omitempty"`                // what the kernel does for its sockets
 }
 
 // Idle is the cost of connections that do nothing.

@@ -89,6 +89,7 @@ func (r *Report) Text(w io.Writer) {
 		fmt.Fprintln(w)
 		r.Check.text(w)
 	}
+	sweepText(w, r.Sweep)
 	if len(r.SLO) > 0 {
 		fmt.Fprintln(w)
 		if r.SLOTargets != "" {
