@@ -73,7 +73,9 @@ type Phase struct {
 	Payload   int    `json:"payload_bytes"`
 	Circuits  int    `json:"circuits,omitempty"` // over Tor: over how many the connections are spread
 	RPS       int    `json:"rps,omitempty"`      // open: requests due per second
-	Depth     int    `json:"depth,omitempty"`    // closed: requests in flight per connection, or per stream where there are streams
+	// RTTms is the emulated or measured round trip between client and server: the latency rows are those of the inter-region path then.
+	RTTms float64 `json:"rtt_ms,omitempty"`
+	Depth int     `json:"depth,omitempty"` // closed: requests in flight per connection, or per stream where there are streams
 
 	WarmupS float64 `json:"warmup_s"`
 	WindowS float64 `json:"window_s"`

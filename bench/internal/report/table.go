@@ -170,6 +170,9 @@ func loadOf(p *Phase) string {
 	if p.Circuits > 0 {
 		s += fmt.Sprintf(" on %d circuits", p.Circuits)
 	}
+	if p.RTTms > 0 {
+		s += fmt.Sprintf(", round trip %s ms", num(p.RTTms))
+	}
 	switch p.Mode {
 	case Hello:
 		return fmt.Sprintf("HELLO × %d fresh conns on %d circuits", p.Conns, p.Circuits)
