@@ -126,7 +126,9 @@ func phaseTable(ps []Phase) *table {
 		}
 		return num(p.GbpsEachWay)
 	})
+	line("Gb/s, core", func(p *Phase) string { return num(p.GbpsPerCore) })
 	latencyLines(line)
+	workloadLines(line, ps)
 	line("client CPU/frame", func(p *Phase) string { return num(p.Client.CPUPerFrameUS) + " µs" })
 	line("client memory", func(p *Phase) string { return memoryOf(&p.Client) })
 	serverLines(line)
@@ -137,7 +139,50 @@ func phaseTable(ps []Phase) *table {
 		return num(float64(p.Errors.Rejected429)) + " / " + num(float64(p.Errors.Rejected503))
 	})
 	line("each core busy", func(p *Phase) string { return percents(p.CoreBusy) })
+	if slices.ContainsFunc(ps, func(p Phase) bool { return p.Limit != nil }) {
+		line("limited by", func(p *Phase) string {
+			if p.Limit == nil {
+				return "-"
+			}
+			return p.Limit.Who
+		})
+	}
 	return t
+}
+
+// workloadLines are what only some phases have: the handshakes of a cold load, and the sizes of a mixed one.
+func workloadLines(line func(string, func(*Phase) string), ps []Phase) {
+	if slices.ContainsFunc(ps, func(p Phase) bool { return p.Cold != nil }) {
+		line("handshake p50 / p95 / p99", func(p *Phase) string {
+			if p.Cold == nil {
+				return "-"
+			}
+			l := &p.Cold.Handshake
+			return num(l.P50) + " / " + num(l.P95) + " / " + num(l.P99) + " ms"
+		})
+	}
+	var sizes []int
+	for i := range ps {
+		for _, s := range ps[i].BySize {
+			if !slices.Contains(sizes, s.Payload) {
+				sizes = append(sizes, s.Payload)
+			}
+		}
+	}
+	slices.Sort(sizes)
+	for _, size := range sizes {
+		line(Size(size)+" frames/s, p50 / p95 / p99", func(p *Phase) string {
+			i := slices.IndexFunc(p.BySize, func(s SizeUse) bool { return s.Payload == size })
+			if i < 0 {
+				return "-"
+			}
+			s := &p.BySize[i]
+			if p.Mode == OneWay {
+				return num(s.FPS)
+			}
+			return fmt.Sprintf("%s, %s / %s / %s ms", num(s.FPS), num(s.Latency.P50), num(s.Latency.P95), num(s.Latency.P99))
+		})
+	}
 }
 
 // othersLines are what further processes used, a line for each name.
@@ -163,8 +208,11 @@ func othersLines(line func(string, func(*Phase) string), ps []Phase) {
 
 // loadOf says what a phase has done.
 func loadOf(p *Phase) string {
-	s := fmt.Sprintf("%s × %d conns", Size(p.Payload), p.Conns)
-	if p.Streams > 0 {
+	s := fmt.Sprintf("%s × %d conns", p.sizes(), p.Conns)
+	if p.Cold != nil {
+		s = fmt.Sprintf("%s, a fresh conn each, %d at once", p.sizes(), p.Conns)
+	}
+	if p.Streams > 0 && p.Cold == nil {
 		s += fmt.Sprintf(" × %d streams", p.Streams)
 	}
 	if p.Circuits > 0 {
@@ -181,7 +229,22 @@ func loadOf(p *Phase) string {
 	case OneWay:
 		return s + ", one way"
 	}
+	if p.Cold != nil {
+		return s
+	}
 	return fmt.Sprintf("%s × %d in flight", s, p.Depth)
+}
+
+// sizes are the payloads of a phase, with their weights where they differ.
+func (p *Phase) sizes() string {
+	if len(p.BySize) == 0 {
+		return Size(p.Payload)
+	}
+	var out []string
+	for _, s := range p.BySize {
+		out = append(out, fmt.Sprintf("%d of %s", s.Weight, Size(s.Payload)))
+	}
+	return strings.Join(out, " + ")
 }
 
 // memoryOf is a process's resident set at the window's end, and its peak.
@@ -243,6 +306,12 @@ func phaseNotes(w io.Writer, ps []Phase) {
 		if p.Mode == Open && p.PaceMS > 0 {
 			fmt.Fprintf(w, "  %s: the client wrote within %s ms of the timetable (99th percentile), which the latency includes\n", p.Name, num(p.PaceMS))
 		}
+		if c := p.Cold; c != nil && c.Waited > 0 {
+			fmt.Fprintf(w, "  %s: %s requests were due while all %d connections were under way, and waited, which the latency includes\n", p.Name, num(float64(c.Waited)), p.Conns)
+		}
+		if l := p.Limit; l != nil {
+			fmt.Fprintf(w, "  %s: %s\n", p.Name, l)
+		}
 		if p.Errors.FirstError != "" {
 			fmt.Fprintf(w, "  %s: first error: %s\n", p.Name, p.Errors.FirstError)
 		}
@@ -286,14 +355,47 @@ func idleTable(rows []Idle) *table {
 }
 
 func sloTable(rows []SLORow) *table {
-	t := &table{left: map[int]bool{0: true, 1: true, 4: true}}
-	t.add("phase", "target", "limit", "measured", "")
-	for _, r := range rows {
-		limit := "-"
+	t := &table{left: map[int]bool{0: true, 1: true, 5: true}}
+	perCore := slices.ContainsFunc(rows, func(r SLORow) bool { return r.PerCore != 0 })
+	add := func(phase, what, limit, measured, core, verdict string) {
+		if perCore {
+			t.add(phase, what, limit, measured, core, verdict)
+		} else {
+			t.left[4] = true
+			t.add(phase, what, limit, measured, verdict)
+		}
+	}
+	add("phase", "target", "limit", "measured", "per core", "")
+	for i := range rows {
+		r := &rows[i]
+		limit, measured, core := "-", "-", "-"
 		if r.Op != "" {
 			limit = r.Op + " " + num(r.Target) + " " + r.Unit
 		}
-		t.add(r.Phase, r.What, limit, num(r.Measured)+" "+r.Unit, string(r.Verdict))
+		if r.Verdict != LeftOut {
+			measured = r.figure(r.Measured)
+		}
+		if r.PerCore != 0 {
+			core = r.figure(r.PerCore)
+		}
+		add(r.Phase, r.What, limit, measured, core, r.verdict())
 	}
 	return t
+}
+
+// figure is a figure of the row, which is a lower bound where the server could have done more.
+func (r *SLORow) figure(v float64) string {
+	s := num(v) + " " + r.Unit
+	if r.LowerBound {
+		return "at least " + s
+	}
+	return s
+}
+
+// verdict is the row's verdict, and what is to be said of it.
+func (r *SLORow) verdict() string {
+	if r.Why == "" {
+		return string(r.Verdict)
+	}
+	return string(r.Verdict) + ": " + r.Why
 }
