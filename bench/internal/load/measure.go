@@ -337,7 +337,7 @@ func (f *Fleet) phase(settled int64) *report.Phase {
 	if p.WindowS > 0 {
 		p.FPS = float64(p.Frames) / p.WindowS
 	}
-	p.Latency, p.PaceMS, p.LagMS = lat.Summary(), late.Summary().P99, lag.Summary().P50
+	p.Latency, p.PaceMS, p.LagMS = lat.Summary(), late.Summary().P99, lag.Summary().AvgMS
 	p.Session = f.session()
 	if f.errands != nil {
 		f.errands.fill(p)

@@ -57,18 +57,18 @@ type Evidence struct {
 	Server    float64
 	ServerMay float64
 
-	PaceMS   float64 // how late the client wrote by itself, 99th percentile
-	LagMS    float64 // how long a task waited for the client's loops, median
-	P50, P99 float64 // latency, ms
-	Waited   uint64  // cold, open loop: requests that waited for one of the connections
-	Conns    int
+	PaceMS    float64 // how late the client wrote by itself, 99th percentile
+	LagMS     float64 // how long a task waited for the client's loops, mean
+	Mean, P99 float64 // latency, ms
+	Waited    uint64  // cold, open loop: requests that waited for one of the connections
+	Conns     int
 }
 
 // Evidence collects what the phase is judged by; cores are the machine's.
 func (p *Phase) Evidence(cores int) Evidence {
 	e := Evidence{
 		Mode: p.Mode, Due: float64(p.RPS) * p.WindowS, Frames: float64(p.Frames), Cores: cores,
-		PaceMS: p.PaceMS, LagMS: p.LagMS, P50: p.Latency.P50, P99: p.Latency.P99, Conns: p.Conns,
+		PaceMS: p.PaceMS, LagMS: p.LagMS, Mean: p.Latency.AvgMS, P99: p.Latency.P99, Conns: p.Conns,
 	}
 	for _, b := range p.CoreBusy {
 		e.BusyPct += b / float64(len(p.CoreBusy))
@@ -118,8 +118,8 @@ func (e *Evidence) judge() Limit {
 		return e.full()
 	case e.Client >= usedPct/100.0*e.ClientMay:
 		return Limit{LimitClient, fmt.Sprintf("it used %s of the %s cores that its loops can use; %s", num(e.Client), num(e.ClientMay), e.server())}
-	case e.Mode != OneWay && e.LagMS >= noticedMS && e.LagMS >= lagPart*e.P50:
-		return Limit{LimitClient, fmt.Sprintf("a task waited %s ms for its loops (median), where a reply took %s ms; %s", num(e.LagMS), num(e.P50), e.server())}
+	case e.Mode != OneWay && e.LagMS >= noticedMS && e.LagMS >= lagPart*e.Mean:
+		return Limit{LimitClient, fmt.Sprintf("a task waited %s ms for its loops (mean), where a reply took %s ms; %s", num(e.LagMS), num(e.Mean), e.server())}
 	case e.Measured && e.Server >= usedPct/100.0*e.ServerMay:
 		return Limit{LimitServer, fmt.Sprintf("it used %s of the %s cores that it can use; the client %s of %s", num(e.Server), num(e.ServerMay), num(e.Client), num(e.ClientMay))}
 	case e.Mode == Open:

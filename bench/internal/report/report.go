@@ -99,7 +99,7 @@ type Phase struct {
 	Others    []ProcUse `json:"others,omitempty"`             // with --measure, such as the tors on the way
 	CoreBusy  []float64 `json:"machine_busy_pct_per_core"`    // each core, all processes
 	PaceMS    float64   `json:"pacing_late_p99_ms,omitempty"` // open: how late the client itself wrote, 99th percentile
-	LagMS     float64   `json:"client_lag_p50_ms,omitempty"`  // how long a task waited for the client's loops, median
+	LagMS     float64   `json:"client_lag_mean_ms,omitempty"` // how long a task waited for the client's loops, mean
 	Limit     *Limit    `json:"limit,omitempty"`              // who held the figures back
 }
 
