@@ -107,7 +107,7 @@ func (a *app) root() *cobra.Command {
 	for _, kind := range clientKinds() {
 		root.AddCommand(a.clientCommand(kind))
 	}
-	root.AddCommand(a.compareCommand(), a.idleCommand(), a.stormCommand(), a.lorisCommand(), a.restartCommand(), a.torCommand(), a.checkCommand())
+	root.AddCommand(a.compareCommand(), a.idleCommand(), a.stormCommand(), a.lorisCommand(), a.restartCommand(), a.torCommand(), a.checkCommand(), a.sloCommand())
 	root.AddCommand(a.hostileCommands()...)
 	return root
 }

@@ -29,6 +29,7 @@ const (
 	KindLoris   = "loris"   // ronbench loris: loris, server
 	KindRestart = "restart" // ronbench restart: restart
 	KindTor     = "tor"     // ronbench tor: phases, server, slo
+	KindSLO     = "slo"     // ronbench slo: phases, slo
 	KindCheck   = "check"   // ronbench check: check
 )
 
@@ -103,21 +104,6 @@ type Phase struct {
 	Limit     *Limit    `json:"limit,omitempty"`              // who held the figures back
 }
 
-// Cold is what a load with a fresh connection for each request has besides.
-type Cold struct {
-	Waited    uint64       `json:"waited"`    // open loop: requests due in the window when all connections were under way
-	Handshake hist.Latency `json:"handshake"` // until the connection was ready, from the same moment as the latency
-}
-
-// SizeUse is what one size of a mixed load has carried.
-type SizeUse struct {
-	Payload int          `json:"payload_bytes"`
-	Weight  int          `json:"weight"` // requests of this size among the sum of all weights
-	Frames  uint64       `json:"frames"`
-	FPS     float64      `json:"fps"`
-	Latency hist.Latency `json:"latency"`
-}
-
 // Errors counts what went wrong in a window, requests unless said otherwise.
 type Errors struct {
 	DialFailed   uint64 `json:"dial_failed"`           // connections that were never ready
@@ -182,16 +168,6 @@ type Session struct {
 	Suite       string `json:"suite,omitempty"`
 	Group       string `json:"group,omitempty"`
 	Verified    string `json:"verified,omitempty"` // how the server's certificate was checked
-}
-
-// Add sums the counts of o up, and takes over what its connections have agreed on.
-func (s *Session) Add(o *Session) {
-	s.Established += o.Established
-	s.Resumed += o.Resumed
-	s.Early += o.Early
-	if o.Suite != "" {
-		s.Suite, s.Group = o.Suite, o.Group
-	}
 }
 
 // ProcUse is what one process used in a window.

@@ -53,10 +53,10 @@ func (r *Report) Text(w io.Writer) {
 	if r.Interrupted {
 		fmt.Fprintln(w, "interrupted: the figures cover what was done until then")
 	}
-	if len(r.Phases) > 0 {
+	for ps := range slices.Chunk(r.Phases, phasesAbreast) {
 		fmt.Fprintln(w)
-		phaseTable(r.Phases).write(w)
-		phaseNotes(w, r.Phases)
+		phaseTable(ps).write(w)
+		phaseNotes(w, ps)
 	}
 	for _, s := range []*Server{r.Server, r.QUICServer} {
 		if s != nil {
@@ -105,6 +105,9 @@ func notRef(m *proc.Machine) string {
 	return ""
 }
 
+// phasesAbreast is how many phases a table has beside each other.
+const phasesAbreast = 4
+
 // phaseTable has one column per phase: figures of one run are compared from left to right.
 func phaseTable(ps []Phase) *table {
 	t := &table{left: map[int]bool{0: true}}
@@ -148,41 +151,6 @@ func phaseTable(ps []Phase) *table {
 		})
 	}
 	return t
-}
-
-// workloadLines are what only some phases have: the handshakes of a cold load, and the sizes of a mixed one.
-func workloadLines(line func(string, func(*Phase) string), ps []Phase) {
-	if slices.ContainsFunc(ps, func(p Phase) bool { return p.Cold != nil }) {
-		line("handshake p50 / p95 / p99", func(p *Phase) string {
-			if p.Cold == nil {
-				return "-"
-			}
-			l := &p.Cold.Handshake
-			return num(l.P50) + " / " + num(l.P95) + " / " + num(l.P99) + " ms"
-		})
-	}
-	var sizes []int
-	for i := range ps {
-		for _, s := range ps[i].BySize {
-			if !slices.Contains(sizes, s.Payload) {
-				sizes = append(sizes, s.Payload)
-			}
-		}
-	}
-	slices.Sort(sizes)
-	for _, size := range sizes {
-		line(Size(size)+" frames/s, p50 / p95 / p99", func(p *Phase) string {
-			i := slices.IndexFunc(p.BySize, func(s SizeUse) bool { return s.Payload == size })
-			if i < 0 {
-				return "-"
-			}
-			s := &p.BySize[i]
-			if p.Mode == OneWay {
-				return num(s.FPS)
-			}
-			return fmt.Sprintf("%s, %s / %s / %s ms", num(s.FPS), num(s.Latency.P50), num(s.Latency.P95), num(s.Latency.P99))
-		})
-	}
 }
 
 // othersLines are what further processes used, a line for each name.
@@ -233,18 +201,6 @@ func loadOf(p *Phase) string {
 		return s
 	}
 	return fmt.Sprintf("%s × %d in flight", s, p.Depth)
-}
-
-// sizes are the payloads of a phase, with their weights where they differ.
-func (p *Phase) sizes() string {
-	if len(p.BySize) == 0 {
-		return Size(p.Payload)
-	}
-	var out []string
-	for _, s := range p.BySize {
-		out = append(out, fmt.Sprintf("%d of %s", s.Weight, Size(s.Payload)))
-	}
-	return strings.Join(out, " + ")
 }
 
 // memoryOf is a process's resident set at the window's end, and its peak.
