@@ -113,6 +113,23 @@ func TestTextOfWorkloads(t *testing.T) {
 	golden(t, "workloads.txt", b.Bytes())
 }
 
+// A row that has missed its target says when the server was not the limit; it has failed all the same.
+func TestFailedRowsNameTheLimit(t *testing.T) {
+	for _, c := range []struct{ who, why string }{{LimitMachine, "the machine was the limit"}, {LimitClient, "the client was the limit"}, {LimitServer, ""}, {LimitTimetable, ""}} {
+		p := phases()[0]
+		p.Limit, p.Latency.P95, p.Errors.WrongPayload = &Limit{Who: c.who}, 13, 1
+		for _, r := range Judge([]Phase{p}, TargetsFor(proc.Machine{Cores: 2})) {
+			want := ""
+			if r.ID == "tls_resumed_p95" {
+				want = c.why
+			}
+			if failed := r.ID == "tls_resumed_p95" || r.ID == "errors"; r.Why != want || (r.Verdict == Failed) != failed {
+				t.Errorf("%s: %+v", c.who, r)
+			}
+		}
+	}
+}
+
 // The cold rows are the seed's, and hold for TLS in an open loop only.
 func TestColdRows(t *testing.T) {
 	for _, c := range []struct {

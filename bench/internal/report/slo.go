@@ -97,7 +97,7 @@ const (
 func Judge(phases []Phase, t Targets) []SLORow {
 	var rows []SLORow
 	for i := range phases {
-		p := &phases[i]
+		p, from := &phases[i], len(rows)
 		switch {
 		case p.Cold != nil && p.Mode == Closed:
 			rows = append(rows, t.latency(p)...)
@@ -111,8 +111,21 @@ func Judge(phases []Phase, t Targets) []SLORow {
 			rows = append(rows, t.closed(p)...)
 		}
 		rows = append(rows, row("errors", p.Name, "requests without a right echo", "<=", t.Errors, float64(p.Errors.Total()), "count"))
+		excuse(rows[from:], p)
 	}
 	return rows
+}
+
+// excuse says of rows that have failed when it was not the server that was the limit. They have failed all the same: the target is not shown.
+func excuse(rows []SLORow, p *Phase) {
+	if p.Limit == nil || p.Limit.Who != LimitClient && p.Limit.Who != LimitMachine {
+		return
+	}
+	for i := range rows {
+		if r := &rows[i]; r.Verdict == Failed && r.Why == "" && r.ID != "errors" {
+			r.Why = "the " + p.Limit.Who + " was the limit"
+		}
+	}
 }
 
 // open rows hold at the target load: latency, error budget, resource ceilings.
