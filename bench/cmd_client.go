@@ -1,13 +1,11 @@
 package main
 
 import (
-	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
 	"net/url"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,7 +17,6 @@ import (
 	"github.com/ron-transport/ron-transport/bench/internal/cert"
 	"github.com/ron-transport/ron-transport/bench/internal/load"
 	"github.com/ron-transport/ron-transport/bench/internal/proc"
-	"github.com/ron-transport/ron-transport/bench/internal/report"
 	"github.com/ron-transport/ron-transport/framer"
 )
 
@@ -56,6 +53,17 @@ func clientKinds() []clientKind {
 	}
 }
 
+// more is what --help adds for some kinds.
+func (k clientKind) more() string {
+	if !k.tls {
+		return ""
+	}
+	return "\n\nWith --cold every request goes over a connection of its own, after a full handshake: --rps connections are due per second and\n" +
+		"--conns of them under way at most (those that are due beyond wait, and their latency counts from when they were due); without\n" +
+		"--rps each of --conns begins again when it has ended. Latency is to the reply; the handshake's is told besides. The client closes\n" +
+		"first; towards other hosts it runs out of ports at some 28,000 connections a minute, towards a loopback address at as many a second."
+}
+
 // clientKindOf is the kind whose transport that is.
 func clientKindOf(transport string) clientKind {
 	kinds := clientKinds()
@@ -73,6 +81,7 @@ type clientOptions struct {
 	quic      quicKnobs
 	tor       torKnobs
 	measure   []string // name=pid
+	mix       string
 	profiles  profiles
 	loops     int
 	serverPID int
@@ -91,7 +100,8 @@ func (a *app) clientCommand(kind clientKind) *cobra.Command {
 			"counts from the scheduled send time, however late the client or the server is. Without --rps it is a closed loop with\n" +
 			"--depth requests in flight per connection (stream, on QUIC). Every reply is checked against its request. With --one-way\n" +
 			"it is events without replies, as many as the connections take; at the end the server confirms how many arrived, and\n" +
-			"their sum.",
+			"their sum. With --mix the payloads differ, in a fixed order. At the end the report says who held the figures back: the\n" +
+			"server, the client, the machine that both share, or the timetable." + kind.more(),
 		Args:   noArgs,
 		Hidden: kind.hidden,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -115,6 +125,7 @@ func (o *clientOptions) register(f *pflag.FlagSet) {
 	f.IntVar(&o.load.Conns, "conns", defaultConns, "connections")
 	f.IntVar(&o.load.RPS, "rps", 0, "open loop: requests due per second over all connections; 0: closed loop")
 	f.IntVar(&o.load.Payload, "payload", defaultPayload, "payload of each request, bytes")
+	f.StringVar(&o.mix, "mix", "", "payloads of requests and their weights instead of --payload, such as 4096:90,65536:10")
 	f.IntVar(&o.load.Depth, "depth", 1, "closed loop: requests in flight per connection, or per stream")
 	f.BoolVar(&o.load.OneWay, "one-way", false, "events without replies instead of requests")
 	f.DurationVar(&o.load.Window, "duration", 10*time.Second, "measuring window")
@@ -130,6 +141,7 @@ func (o *clientOptions) register(f *pflag.FlagSet) {
 	if k.tls {
 		f.StringVar(&o.ca, "ca", "", "verify the server against the roots in this PEM file; empty: the system's roots, or nothing for a loopback target")
 		f.BoolVar(&o.insecure, "insecure", false, "do not verify the server's certificate")
+		f.BoolVar(&o.load.Cold, "cold", false, "each request on a connection of its own, with a full handshake")
 		f.BoolVar(&o.resume, "resume", false, "resume a TLS session on every connection, with a ticket fetched beforehand")
 	}
 	if k.knobs {
@@ -144,22 +156,18 @@ func (o *clientOptions) register(f *pflag.FlagSet) {
 
 // validate checks the flags and takes the target apart.
 func (o *clientOptions) validate(cmd *cobra.Command) error {
+	var err error
+	if o.load.Mix, err = load.ParseMix(o.mix); err != nil {
+		return err
+	}
+	if o.load.Cold && clientKindOf(o.transport).streams {
+		o.load.Streams, o.load.MaxInflight = 1, 0
+	}
 	errs := []error{
 		o.load.Validate(), o.parseTarget(), o.profiles.validate(),
 		load.CheckRange("loops", o.loops, 0, 256), load.CheckRange("server-pid", o.serverPID, 0, 1<<22),
 	}
-	if o.load.RPS > 0 && cmd.Flags().Changed("depth") {
-		errs = append(errs, errors.New("--depth: has no meaning with --rps (open loop); give one of them"))
-	}
-	if o.load.OneWay && cmd.Flags().Changed("depth") {
-		errs = append(errs, errors.New("--depth: has no meaning with --one-way; give one of them"))
-	}
-	if o.load.OneWay && cmd.Flags().Changed("max-inflight") {
-		errs = append(errs, errors.New("--max-inflight: has no meaning with --one-way, whose events have no replies; give one of them"))
-	}
-	if o.load.OneWay && o.load.Early {
-		errs = append(errs, errors.New("--early: its first request has no place in a load with --one-way; give one of them"))
-	}
+	errs = append(errs, o.contradictions(cmd.Flags().Changed))
 	if clientKindOf(o.transport).streams {
 		errs = append(errs, load.CheckRange("streams", o.load.Streams, 1, load.MaxStreams))
 	}
@@ -177,8 +185,35 @@ func (o *clientOptions) validate(cmd *cobra.Command) error {
 	if _, err := o.others(); err != nil {
 		errs = append(errs, err)
 	}
-	for _, f := range []string{"conns", "rps", "depth", "one-way", "payload", "duration", "warmup"} {
-		if o.tor.hello > 0 && cmd.Flags().Changed(f) {
+	return errors.Join(errs...)
+}
+
+// contradictions refuses flags that have no meaning with others.
+func (o *clientOptions) contradictions(given func(flag string) bool) error {
+	var errs []error
+	for _, c := range []struct {
+		flag, with string
+		bad        bool
+		why        string
+	}{
+		{"depth", "rps", o.load.RPS > 0 && given("depth"), " (open loop)"},
+		{"depth", "one-way", o.load.OneWay && given("depth"), ""},
+		{"depth", "cold", o.load.Cold && given("depth"), ", whose connections have one request each"},
+		{"max-inflight", "one-way", o.load.OneWay && given("max-inflight"), ", whose events have no replies"},
+		{"max-inflight", "cold", o.load.Cold && given("max-inflight"), ", whose connections have one request each"},
+		{"streams", "cold", o.load.Cold && given("streams"), ", whose connections have one request each"},
+		{"resume", "cold", o.load.Cold && o.resume, ", whose handshakes are full ones"},
+		{"payload", "mix", o.mix != "" && given("payload"), ""},
+	} {
+		if c.bad {
+			errs = append(errs, fmt.Errorf("--%s: has no meaning with --%s%s; give one of them", c.flag, c.with, c.why))
+		}
+	}
+	if o.load.OneWay && o.load.Early {
+		errs = append(errs, errors.New("--early: its first request has no place in a load with --one-way; give one of them"))
+	}
+	for _, f := range []string{"conns", "rps", "depth", "one-way", "payload", "mix", "duration", "warmup"} {
+		if o.tor.hello > 0 && given(f) {
 			errs = append(errs, fmt.Errorf("--hello: is no load, and has no meaning with --%s; give one of them", f))
 		}
 	}
@@ -257,210 +292,4 @@ func (o *clientOptions) netConfig() (load.NetConfig, error) {
 		n.TLS.ClientSessionCache = tls.NewLRUClientSessionCache(1)
 	}
 	return n, nil
-}
-
-// runClient is the whole life of a load client.
-func (a *app) runClient(ctx context.Context, o *clientOptions) error {
-	if o.parent {
-		var cancel context.CancelFunc
-		ctx, cancel = untilEOF(ctx, os.Stdin)
-		defer cancel()
-	}
-	r, err := report.New(report.KindClient, a.argv)
-	if err != nil {
-		return err
-	}
-	rec, err := o.profiles.start(a)
-	if err != nil {
-		return err
-	}
-	p, err := a.measure(ctx, o)
-	if err = errors.Join(err, rec.stop()); err != nil {
-		return err
-	}
-	r.Phases = []report.Phase{*p}
-	r.Interrupted = ctx.Err() != nil
-	if err := a.finish(r, o.json); err != nil {
-		return err
-	}
-	if n := p.Errors.Total(); n > 0 {
-		return fmt.Errorf("%d errors", n)
-	}
-	return nil
-}
-
-// measure connects, runs the load and fills in what the processes used.
-func (a *app) measure(ctx context.Context, o *clientOptions) (*report.Phase, error) {
-	if _, err := proc.RaiseFDLimit(o.load.Conns + spareFDs); err != nil {
-		return nil, usage(fmt.Errorf("--conns: %w", err))
-	}
-	nc, err := o.netConfig()
-	if err != nil {
-		return nil, usage(err)
-	}
-	if clientKindOf(o.transport).tor {
-		if nc.Tor, err = o.tor.open(ctx, a.stderr); err != nil {
-			return nil, err
-		}
-		defer func() { _ = nc.Tor.Close() }() // the figures are there
-		if o.tor.hello > 0 {
-			return a.measureHellos(ctx, o, nc)
-		}
-		if nc.Circuits = o.tor.circuits; nc.Circuits == 0 {
-			nc.Circuits = min(o.load.Conns, load.MaxCircuits)
-		}
-	}
-	if nc.TLS != nil && nc.TLS.InsecureSkipVerify {
-		fmt.Fprintf(a.stderr, "the server's certificate is %s\n", nc.Verified)
-	}
-	n, err := load.NewNet(nc)
-	if err != nil {
-		return nil, o.quic.explain(err)
-	}
-	fleet, err := load.NewFleet(o.load, n)
-	if err != nil {
-		return nil, errors.Join(err, n.Close())
-	}
-	if err := fleet.Open(ctx, o.resume, nil); err != nil {
-		return nil, errors.Join(err, n.Close())
-	}
-	meter, err := o.newMeter()
-	if err != nil {
-		return nil, err
-	}
-	progress := report.NewProgress(a.stderr)
-	name := phaseName(&o.load)
-	p, err := fleet.Measure(ctx, load.Hooks{Begin: meter.begin, End: meter.end, Progress: func(l load.Live) {
-		progress.Line(time.Now(), liveLine(name, l))
-	}})
-	progress.Done()
-	if err != nil {
-		return nil, err
-	}
-	p.Name = name
-	if err := meter.fill(p); err != nil && p.Errors.FirstError == "" {
-		p.Errors.FirstError = err.Error() // a server that died in the window: the rest of the figures still stand
-	}
-	return p, nil
-}
-
-// measureHellos says HELLO on fresh connections.
-func (a *app) measureHellos(ctx context.Context, o *clientOptions, nc load.NetConfig) (*report.Phase, error) {
-	meter, err := o.newMeter()
-	if err != nil {
-		return nil, err
-	}
-	circuits := o.tor.hello
-	if o.tor.circuits > 0 {
-		circuits = min(o.tor.circuits, o.tor.hello)
-	}
-	progress := report.NewProgress(a.stderr)
-	p, err := load.Hellos(ctx, load.HelloConfig{Tor: nc.Tor, Addr: nc.Addr, Count: o.tor.hello, Circuits: circuits, Pause: o.tor.pause, Loops: o.loops,
-		Begin: meter.begin, End: meter.end, Progress: func(done int) {
-			progress.Line(time.Now(), fmt.Sprintf("HELLO: %d of %d connections", done, o.tor.hello))
-		}})
-	progress.Done()
-	if err != nil {
-		return nil, err
-	}
-	p.Name = "HELLO"
-	return p, meter.fill(p)
-}
-
-func phaseName(c *load.Config) string {
-	if c.OneWay {
-		return "one way"
-	}
-	if c.RPS > 0 {
-		return "open loop"
-	}
-	return "closed loop"
-}
-
-func liveLine(name string, l load.Live) string {
-	what := "measuring"
-	if l.Warmup {
-		what = "warming up"
-	}
-	return fmt.Sprintf("%s: %4.1f of %.1f s, %s, %d connections, %.0f frames/s",
-		name, max(l.Elapsed.Seconds(), 0), l.Total.Seconds(), what, l.Conns, l.FPS)
-}
-
-// meter samples the client's own process, the server's and the cores at both ends of a window.
-type meter struct {
-	pids     []int // own first, then the server's if there is one
-	others   []namedPID
-	from, to []proc.Sample
-	cores    [2][]proc.CoreTime
-	err      error
-}
-
-// namedPID is a process that is measured besides.
-type namedPID struct {
-	name string
-	pid  int
-}
-
-func (o *clientOptions) newMeter() (*meter, error) {
-	m := &meter{pids: []int{os.Getpid()}}
-	if o.serverPID > 0 {
-		m.pids = append(m.pids, o.serverPID)
-	}
-	var err error
-	m.others, err = o.others()
-	return m, err
-}
-
-// all are the numbers of all processes.
-func (m *meter) all() []int {
-	all := slices.Clone(m.pids)
-	for _, p := range m.others {
-		all = append(all, p.pid)
-	}
-	return all
-}
-
-func (m *meter) begin() { m.from, m.cores[0] = m.take() }
-func (m *meter) end()   { m.to, m.cores[1] = m.take() }
-
-func (m *meter) take() ([]proc.Sample, []proc.CoreTime) {
-	var out []proc.Sample
-	for _, pid := range m.all() {
-		s, err := proc.Take(pid)
-		m.err = errors.Join(m.err, err)
-		out = append(out, s)
-	}
-	cores, err := proc.CoreTimes()
-	m.err = errors.Join(m.err, err)
-	return out, cores
-}
-
-// fill puts the usage into the phase.
-func (m *meter) fill(p *report.Phase) error {
-	if m.err != nil {
-		return m.err
-	}
-	desc, err := proc.Describe()
-	if err != nil {
-		return err
-	}
-	p.FPSPerCore = p.FPS / float64(desc.Cores)
-	p.CoreBusy = proc.BusyPct(m.cores[0], m.cores[1])
-	for i, pid := range m.all() {
-		limit, err := proc.FDLimit(pid)
-		if err != nil {
-			return err
-		}
-		u := report.Use(pid, m.from[i], m.to[i], limit, p.Frames, desc.Cores)
-		switch {
-		case i == 0:
-			p.Client = u
-		case i < len(m.pids):
-			p.ServerUse = &u
-		default:
-			u.Name = m.others[i-len(m.pids)].name
-			p.Others = append(p.Others, u)
-		}
-	}
-	return nil
 }

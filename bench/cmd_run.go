@@ -163,24 +163,35 @@ func (a *app) runPhase(ctx context.Context, srv *serverProcess, files *cert.File
 	kind := clientKindOf(srv.transport)
 	args := []string{
 		kind.command, "--target", srv.target(), "--with-parent", "--json", out,
-		"--server-pid", strconv.Itoa(srv.PID()), "--conns", strconv.Itoa(c.Conns), "--payload", strconv.Itoa(c.Payload),
+		"--server-pid", strconv.Itoa(srv.PID()), "--conns", strconv.Itoa(c.Conns),
 		"--duration", c.Window.String(), "--warmup", c.Warmup.String(),
 	}
 	if kind.tls {
-		args = append(args, "--ca", files.Cert, "--resume")
+		args = append(args, "--ca", files.Cert)
 	}
-	if kind.streams {
+	switch {
+	case c.Cold:
+		args = append(args, "--cold")
+	case kind.tls:
+		args = append(args, "--resume")
+	}
+	if kind.streams && !c.Cold {
 		args = append(args, "--streams", strconv.Itoa(max(1, c.Streams)))
 		if !c.OneWay {
 			args = append(args, "--max-inflight", strconv.Itoa(c.MaxInflight))
 		}
+	}
+	if len(c.Mix) > 0 {
+		args = append(args, "--mix", load.MixString(c.Mix))
+	} else {
+		args = append(args, "--payload", strconv.Itoa(c.Payload))
 	}
 	switch {
 	case c.RPS > 0:
 		args = append(args, "--rps", strconv.Itoa(c.RPS))
 	case c.OneWay:
 		args = append(args, "--one-way")
-	default:
+	case !c.Cold:
 		args = append(args, "--depth", strconv.Itoa(c.Depth))
 	}
 	return a.clientPhase(ctx, progress, args, c.Warmup+c.Window, out)

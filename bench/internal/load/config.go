@@ -19,6 +19,8 @@ type Config struct {
 	Depth       int           // closed loop: requests in flight per connection, or per stream where there are streams
 	MaxInflight int           // requests in flight over all streams of a connection; 0: no limit
 	Early       bool          // QUIC: each stream begins with a request outside the measurement, in 0-RTT packets where possible
+	Cold        bool          // each request goes over a connection of its own, with a full handshake; Conns is how many there are at once
+	Mix         []Part        // sizes that alternate, instead of Payload
 	OneWay      bool          // events without replies, as many as the connections take; at the end their arrival is confirmed
 	Warmup      time.Duration // load that is not measured
 	Window      time.Duration // the measuring window
@@ -29,6 +31,14 @@ func (c *Config) open() bool { return c.RPS > 0 }
 
 // lines is how many connections, or streams where there are streams, carry the load: each is a conn of the fleet.
 func (c *Config) lines() int { return c.Conns * max(c.Streams, 1) }
+
+// underWay is how many dials, or fresh connections, there are at once at most.
+func (c *Config) underWay() int {
+	if c.Cold {
+		return c.Conns
+	}
+	return dialsAtOnce
+}
 
 // HighWater is the mark of a connection's output, in bytes, that lets the load's own requests never stop the reading of replies; 0
 // is the library's default. A connection is not read while its output is above the mark. When both ends have as much to say to
@@ -42,7 +52,7 @@ func (c *Config) HighWater() int {
 	if c.open() {
 		n = openBacklog
 	}
-	return min(max(n*(c.Payload+framer.HeaderLen), reactor.DefaultHighWater), maxHighWater)
+	return min(max(n*(c.largest()+framer.HeaderLen), reactor.DefaultHighWater), maxHighWater)
 }
 
 // FlagError is a refused value of a command-line flag.
@@ -76,7 +86,7 @@ func (c *Config) Validate() error {
 	errs := []error{
 		CheckRange("conns", c.Conns, 1, MaxConns), CheckRange("streams", c.Streams, 0, MaxStreams),
 		CheckRange("max-inflight", c.MaxInflight, 0, MaxStreams*MaxDepth),
-		CheckRange("payload", c.Payload, 0, MaxPayload),
+		CheckRange("payload", c.Payload, 0, MaxPayload), checkMix(c.Mix),
 		CheckRange("rps", c.RPS, 0, sched.MaxRPS),
 		CheckDuration("warmup", c.Warmup, 0, MaxWarmup),
 		CheckDuration("duration", c.Window, MinWindow, MaxWindow),
@@ -88,7 +98,10 @@ func (c *Config) Validate() error {
 	if c.OneWay && c.open() {
 		errs = append(errs, errors.New("--one-way: has no meaning with --rps (open loop); give one of them"))
 	}
-	if !c.open() && !c.OneWay {
+	if c.Cold && (c.OneWay || c.Early || c.Streams > 1) {
+		errs = append(errs, errors.New("--cold: each connection has one request, which has no place with --one-way, --early or --streams"))
+	}
+	if !c.open() && !c.OneWay && !c.Cold {
 		errs = append(errs, CheckRange("depth", c.Depth, 1, MaxDepth))
 	}
 	return errors.Join(errs...)

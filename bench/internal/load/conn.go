@@ -61,6 +61,9 @@ type conn struct {
 	waiting   bool       // for a permit of its link
 	tally     wire.Tally // one way: what was written
 	confirmed bool       // one way: the server's tally is the same
+	held      bool       // what is due waits for room in the output, or for a permit: not for the client
+	cold      bool       // it carries one request, due at start
+	start     int64
 }
 
 func newConn(f *Fleet, idx int) *conn {
@@ -79,6 +82,10 @@ func (c *conn) slot() int {
 
 // OnOpen is called by the reactor when the transport is ready.
 func (c *conn) OnOpen() {
+	if c.cold {
+		c.askOnce()
+		return
+	}
 	if c.f.cfg.Early && c.from == nil && !c.extra() {
 		c.greet()
 		return
@@ -125,9 +132,12 @@ func (c *conn) OnData(p []byte) (consumed, need int, err error) {
 	if good > 0 {
 		c.g.answered.Add(good)
 	}
-	if c.f.cfg.open() {
+	switch {
+	case c.cold:
+		c.served()
+	case c.f.cfg.open():
 		c.g.pump(now)
-	} else {
+	default:
 		c.fill(now)
 	}
 	return consumed, c.dec.Need(), nil
@@ -162,7 +172,7 @@ func (c *conn) reply(now int64, f *framer.Frame) bool {
 	if c.f.cfg.OneWay && !c.extra() {
 		return c.compare(f)
 	}
-	if f.Flags&framer.FlagResp == 0 || f.AppProtoID != AppProto || !c.g.tmpl.matches(f.Payload, c.idx, f.CorrID) {
+	if f.Flags&framer.FlagResp == 0 || f.AppProtoID != AppProto || !c.g.tmpls.of(c.idx, f.CorrID).matches(f.Payload, c.idx, f.CorrID) {
 		e.WrongPayload++
 		return false
 	}
@@ -172,13 +182,13 @@ func (c *conn) reply(now int64, f *framer.Frame) bool {
 		at = start
 	}
 	if c.g.inside(at) {
-		c.g.lat.Record(time.Duration(now - start))
+		c.g.record(c.idx, f.CorrID, time.Duration(now-start))
 	}
 	if s := c.g.slice; s != nil && s.holds(at) {
 		s.lat.Record(time.Duration(now - start))
 	}
 	if c.g.inside(now) {
-		c.g.inWindow++
+		c.g.counted(c.idx, f.CorrID)
 	}
 	return true
 }
@@ -210,7 +220,7 @@ func (c *conn) take() int64 {
 // leave is called when the server says that it shuts down: a new connection is opened, which takes the timetable over; this
 // one waits for the answers it is owed.
 func (c *conn) leave() {
-	if c.state != connReady || c.extra() {
+	if c.state != connReady || c.extra() || c.cold {
 		return
 	}
 	c.state = connLeaving
@@ -262,13 +272,21 @@ func (c *conn) fill(now int64) {
 // catchUp writes the timetable's requests of this connection that are due. A connection that cannot be written now
 // catches up when its output has drained; latency counts from the due time all the same.
 func (c *conn) catchUp(now int64) {
-	end := c.g.limit()
-	for c.state == connReady && c.t.Writable() {
+	end, waited := c.g.limit(), c.held
+	c.held = false
+	for c.state == connReady {
 		due := c.f.due(c.idx, int64(c.next-c.base))
-		if due > now || due >= end || !c.link.permit(c) || !c.send(now, due) {
+		if due > now || due >= end {
 			return
 		}
-		if c.g.inside(due) {
+		if !c.t.Writable() || !c.link.permit(c) {
+			c.held = true
+			return
+		}
+		if !c.send(now, due) {
+			return
+		}
+		if c.g.inside(due) && !waited {
 			c.g.late.Record(time.Duration(now - due))
 		}
 	}
@@ -276,7 +294,7 @@ func (c *conn) catchUp(now int64) {
 
 // send writes one request; start is when its latency begins.
 func (c *conn) send(now, start int64) bool {
-	t := c.g.tmpl
+	t := c.g.tmpls.of(c.idx, c.next)
 	if c.f.cfg.OneWay { // a probe: the load itself has no requests
 		t = t.clone()
 		t.head.Flags = framer.FlagReq
@@ -325,6 +343,10 @@ func (c *conn) OnGoodbye(error) {}
 func (c *conn) OnClose(cause error) {
 	was := c.state
 	c.state = connEnded
+	if c.cold {
+		c.over(was, cause)
+		return
+	}
 	if was == connGreeting { // its request goes with it
 		c.link.free(c.inflight.n)
 		c.inflight = queue{}

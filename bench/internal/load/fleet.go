@@ -39,8 +39,9 @@ type Fleet struct {
 	plan  sched.Plan
 	stage atomic.Int32
 
-	groups []*group // one per loop of the reactor
-	conns  []*conn
+	groups  []*group // one per loop of the reactor
+	conns   []*conn
+	errands *errands // of a cold load; else nil
 
 	// The window as offsets. Until the load starts both are never; end moves forward when the load is cut short.
 	begin, end atomic.Int64
@@ -66,10 +67,14 @@ func NewFleet(cfg Config, n *Net) (*Fleet, error) {
 		return nil, err
 	}
 	zero := time.Now()
-	f := &Fleet{cfg: cfg, net: n, dial: func(c *conn) { n.dial(c) }, clock: func() int64 { return int64(time.Since(zero)) }, opened: make(chan opened, dialsAtOnce)}
+	f := &Fleet{cfg: cfg, net: n, dial: func(c *conn) { n.dial(c) }, clock: func() int64 { return int64(time.Since(zero)) }, opened: make(chan opened, cfg.underWay())}
 	if cfg.open() {
 		var err error
-		if f.plan, err = sched.New(cfg.RPS, cfg.lines()); err != nil {
+		lines := cfg.lines()
+		if cfg.Cold {
+			lines = 1 // connections have no timetable of their own
+		}
+		if f.plan, err = sched.New(cfg.RPS, lines); err != nil {
 			return nil, err
 		}
 	}
@@ -93,7 +98,8 @@ func (f *Fleet) note(err error) {
 	}
 }
 
-// ready reports the outcome of a dial to Open. Loop only; never blocks, because Open has at most dialsAtOnce under way.
+// ready reports the outcome of a dial to Open, or that a fresh connection is over to errands. Loop only; never blocks, because there is room
+// for as many as are under way at most.
 func (f *Fleet) ready(c *conn, err error) { f.opened <- opened{c, err} }
 
 // orUnexpected gives a clean close in the midst of a load a cause.
@@ -105,12 +111,17 @@ func orUnexpected(cause error) error {
 }
 
 // Open connects the whole fleet, and opens its streams, a bounded number at a time. With warm it calls Warm first. Connections that fail are
-// counted; it is an error only when none succeeds, or ctx ends. progress may be nil; it is told how many are ready.
+// counted; it is an error only when none succeeds, or ctx ends. A cold load only makes the connection of Warm, which shows that the server is
+// there. progress may be nil; it is told how many are ready.
 func (f *Fleet) Open(ctx context.Context, warm bool, progress func(ready int)) error {
-	if warm {
+	if warm || f.cfg.Cold {
 		if err := f.Warm(ctx); err != nil {
 			return err
 		}
+	}
+	if f.cfg.Cold {
+		f.errands = newErrands(f)
+		return nil
 	}
 	first, pending := 0, 0
 	for first < f.cfg.lines() || pending > 0 {

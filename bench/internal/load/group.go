@@ -15,12 +15,15 @@ import (
 type group struct {
 	f     *Fleet
 	index int // among the fleet's groups
-	tmpl  *template
+	tmpls *templates
 	conns []*conn // ready connections in the order of their numbers once the load has started
 
-	lat  *hist.Recorder // latencies within the window
-	late *hist.Recorder // open loop: how long after its due time a request was written, within the window
-	errs report.Errors
+	lat    *hist.Recorder // latencies within the window
+	late   *hist.Recorder // open loop: how long after its due time a request was written, within the window
+	errs   report.Errors
+	bySize []bySize       // of a mixed load, one for each of its parts; else nil
+	fresh  *fresh         // of a cold load; else nil
+	lag    *hist.Recorder // how long tasks waited for the loop, within the window
 
 	old   []*conn // replaced, and owed answers when that happened
 	slice *span   // nil: none is being measured
@@ -45,7 +48,16 @@ type group struct {
 const never = math.MaxInt64
 
 func newGroup(f *Fleet, index int) *group {
-	g := &group{f: f, index: index, until: never, tmpl: newTemplate(f.cfg.Payload, f.cfg.OneWay), lat: hist.New(), late: hist.New()}
+	g := &group{f: f, index: index, until: never, tmpls: newTemplates(&f.cfg), lat: hist.New(), late: hist.New(), lag: hist.New()}
+	if len(f.cfg.Mix) > 0 {
+		for range f.cfg.Mix {
+			g.bySize = append(g.bySize, bySize{lat: hist.New()})
+		}
+	}
+	if f.cfg.Cold {
+		g.fresh = &fresh{shaken: hist.New()}
+	}
+
 	g.nextDue.Store(never)
 	return g
 }
@@ -81,7 +93,10 @@ func (g *group) onPoke() {
 }
 
 // inside says whether an offset is within the measuring window.
-func (g *group) inside(at int64) bool { return at >= g.f.begin.Load() && at < g.f.end.Load() }
+func (g *group) inside(at int64) bool { return g.f.within(at) }
+
+// within says whether an offset is within the measuring window. Any goroutine.
+func (f *Fleet) within(at int64) bool { return at >= f.begin.Load() && at < f.end.Load() }
 
 // start begins the load on this loop.
 func (g *group) start() {
@@ -116,7 +131,8 @@ func (g *group) settle(end int64) {
 			if !ok {
 				break
 			}
-			g.unanswered(start, end)
+			c.unanswered(c.want, start, end)
+			c.want++
 		}
 		if !g.f.cfg.open() || c.heir.Load() != nil {
 			continue
@@ -126,14 +142,37 @@ func (g *group) settle(end int64) {
 			if due >= g.limit() {
 				break
 			}
-			g.unanswered(due, end)
+			c.unanswered(c.base+uint64(k), due, end)
 		}
 	}
 }
 
-func (g *group) unanswered(start, end int64) {
-	if g.inside(start) {
-		g.errs.Unanswered++
-		g.lat.Record(time.Duration(end - start))
+// unanswered counts request seq, which is due at start and has no reply by end.
+func (c *conn) unanswered(seq uint64, start, end int64) {
+	if c.g.inside(start) {
+		c.g.errs.Unanswered++
+		c.g.record(c.idx, seq, time.Duration(end-start))
+	}
+}
+
+// bySize is what is kept apart for one size of a mixed load.
+type bySize struct {
+	lat    *hist.Recorder
+	frames uint64 // as inWindow
+}
+
+// record keeps the latency of request seq of a connection.
+func (g *group) record(conn int, seq uint64, d time.Duration) {
+	g.lat.Record(d)
+	if g.bySize != nil {
+		g.bySize[g.tmpls.part(conn, seq)].lat.Record(d)
+	}
+}
+
+// counted adds request seq of a connection to what the window carries.
+func (g *group) counted(conn int, seq uint64) {
+	g.inWindow++
+	if g.bySize != nil {
+		g.bySize[g.tmpls.part(conn, seq)].frames++
 	}
 }

@@ -32,7 +32,7 @@ func (g *group) resume(now int64) {
 	from := time.Duration(now + int64(leadIn) - g.f.origin)
 	for _, c := range g.conns {
 		for k := int64(c.next - c.base); g.f.due(c.idx, k) < g.until; k++ {
-			g.unanswered(g.f.due(c.idx, k), now) // could not even be written
+			c.unanswered(c.base+uint64(k), g.f.due(c.idx, k), now) // could not even be written
 		}
 		g.k = g.f.plan.DueBefore(c.idx, from) // the last connection's is the smallest
 		c.base = c.next - uint64(g.k)

@@ -15,6 +15,8 @@ const (
 	MaxWindow  = 7 * 24 * time.Hour     // the longest soak, with room
 	MinWindow  = 100 * time.Millisecond // shorter windows hold too few samples for any percentile
 	MaxWarmup  = time.Hour
+	MaxParts   = 8    // sizes of a mixed load: each has a histogram on every loop
+	MaxWeight  = 1000 // of one of them: finer shares than a tenth of a per cent are not seen in a window
 
 	// openBacklog is how many requests of a timetable may wait in the output of one stream: beyond them it waits itself.
 	openBacklog = 16

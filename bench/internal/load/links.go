@@ -120,6 +120,23 @@ func (l *links[C]) each(fn func(C)) {
 	}
 }
 
+// of calls fn with the connection of c's slot, which is established.
+func (l *links[C]) of(c *conn, fn func(C)) {
+	l.mu.Lock()
+	j := l.now[c.slot()]
+	l.mu.Unlock()
+	if j == nil {
+		return
+	}
+	select {
+	case <-j.done:
+		if j.err == nil {
+			fn(j.raw)
+		}
+	default:
+	}
+}
+
 // close ends every dial and every connection.
 func (l *links[C]) close() {
 	l.mu.Lock()

@@ -40,8 +40,37 @@ func (f *Fleet) Measure(ctx context.Context, h Hooks) (*report.Phase, error) {
 	f.begin.Store(f.origin + int64(f.cfg.Warmup))
 	f.end.Store(f.begin.Load() + int64(f.cfg.Window))
 	f.stage.Store(stageLoad)
-	if err := f.startGroups(ctx); err != nil {
+	drive := f.drive
+	if f.cfg.Cold {
+		drive = f.driveCold
+	}
+	if err := drive(ctx, h); err != nil {
 		return nil, err
+	}
+	f.stage.Store(stageDone)
+	settled := f.now()
+	if err := f.net.Close(); err != nil {
+		return nil, err
+	}
+	return f.phase(settled), nil
+}
+
+// driveCold is the load, its drain included, where every request has a connection of its own.
+func (f *Fleet) driveCold(ctx context.Context, h Hooks) error {
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		f.errands.run()
+	}()
+	f.watch(ctx, h)
+	<-over
+	return nil
+}
+
+// drive is the load on the connections that are there, its drain included.
+func (f *Fleet) drive(ctx context.Context, h Hooks) error {
+	if err := f.startGroups(ctx); err != nil {
+		return err
 	}
 	stop := make(chan struct{})
 	paced := make(chan struct{})
@@ -58,12 +87,7 @@ func (f *Fleet) Measure(ctx context.Context, h Hooks) (*report.Phase, error) {
 	f.drain(context.WithoutCancel(ctx))
 	close(stop)
 	<-paced
-	f.stage.Store(stageDone)
-	settled := f.now()
-	if err := f.net.Close(); err != nil {
-		return nil, err
-	}
-	return f.phase(settled), nil
+	return nil
 }
 
 // due is the offset of request k of connection idx.
@@ -135,9 +159,10 @@ func (f *Fleet) watch(ctx context.Context, h Hooks) {
 			f.cut()
 			done = nil
 		case <-tick.C:
-			if f.live.Load() == 0 {
+			if f.live.Load() == 0 && !f.cfg.Cold {
 				f.cut()
 			}
+			f.probeLag()
 			if h.Progress != nil {
 				n, at := f.answered(), f.now()
 				h.Progress(Live{
@@ -278,23 +303,27 @@ func sleep(d time.Duration) {
 func (f *Fleet) phase(settled int64) *report.Phase {
 	c := &f.cfg
 	p := &report.Phase{
-		Transport: f.net.cfg.Transport, Target: f.net.cfg.Addr, Mode: report.Closed, Conns: c.Conns, Streams: c.Streams, Payload: c.Payload,
-		RPS: c.RPS, Depth: c.Depth, WarmupS: c.Warmup.Seconds(), WindowS: float64(f.end.Load()-f.begin.Load()) / 1e9,
+		Transport: f.net.cfg.Transport, Target: f.net.cfg.Addr, Mode: c.modeOf(), Conns: c.Conns, Streams: c.Streams,
+		RPS: c.RPS, WarmupS: c.Warmup.Seconds(), WindowS: float64(f.end.Load()-f.begin.Load()) / 1e9,
 	}
 	if f.net.cfg.Transport == Tor {
 		p.Circuits = max(f.net.cfg.Circuits, 1)
 	}
-	if c.open() {
-		p.Mode, p.Depth = report.Open, 0
+	if p.Mode == report.Closed && !c.Cold {
+		p.Depth = c.Depth
 	}
-	if c.OneWay {
-		p.Mode, p.Depth = report.OneWay, 0
+	if len(c.Mix) == 0 {
+		p.Payload = c.Payload
 	}
-	lat, late := hist.New(), hist.New()
+	lat, late, lag := hist.New(), hist.New(), hist.New()
+	if f.errands != nil {
+		f.errands.settle(f.groups[0], settled)
+	}
 	for _, g := range f.groups {
 		g.settle(settled)
 		lat.Merge(g.lat)
 		late.Merge(g.late)
+		lag.Merge(g.lag)
 		p.Frames += g.inWindow
 		p.Sent += g.writtenInside
 		p.Moved += g.moved
@@ -308,11 +337,47 @@ func (f *Fleet) phase(settled int64) *report.Phase {
 	if p.WindowS > 0 {
 		p.FPS = float64(p.Frames) / p.WindowS
 	}
-	p.GbpsEachWay = p.FPS * float64(c.Payload) * 8 / 1e9
-	p.Latency = lat.Summary()
-	p.PaceMS = late.Summary().P99
+	p.Latency, p.PaceMS, p.LagMS = lat.Summary(), late.Summary().P99, lag.Summary().AvgMS
 	p.Session = f.Session()
+	if f.errands != nil {
+		f.errands.fill(p)
+	}
+	f.countSizes(p)
 	return p
+}
+
+// modeOf is how a phase of the load is called.
+func (c *Config) modeOf() string {
+	switch {
+	case c.open():
+		return report.Open
+	case c.OneWay:
+		return report.OneWay
+	}
+	return report.Closed
+}
+
+// countSizes fills in what the sizes of a mixed load have carried, and from all sizes the bits per second.
+func (f *Fleet) countSizes(p *report.Phase) {
+	if p.WindowS <= 0 {
+		return
+	}
+	bits := float64(p.Frames) * float64(f.cfg.Payload) * 8
+	if len(f.cfg.Mix) > 0 {
+		bits = 0
+	}
+	for i, part := range f.cfg.Mix {
+		s := report.SizeUse{Payload: part.Payload, Weight: part.Weight}
+		lat := hist.New()
+		for _, g := range f.groups {
+			lat.Merge(g.bySize[i].lat)
+			s.Frames += g.bySize[i].frames
+		}
+		s.FPS, s.Latency = float64(s.Frames)/p.WindowS, lat.Summary()
+		bits += float64(s.Frames) * float64(part.Payload) * 8
+		p.BySize = append(p.BySize, s)
+	}
+	p.GbpsEachWay = bits / p.WindowS / 1e9
 }
 
 // countStatus counts a reply that is no echo by its code.

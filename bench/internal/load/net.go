@@ -44,6 +44,8 @@ type carrier interface {
 	dial(c *conn)
 	// forget is told that c, which Fleet.Warm has made, has ended.
 	forget(c *conn)
+	// state adds what the connection of c, which is open, has negotiated. Loop only.
+	state(c *conn, s *report.Session)
 	// session adds what the connections have negotiated. After close, too.
 	session(conns []*conn, s *report.Session)
 	// close says goodbye on every connection and returns when no callback is under way any more.
@@ -154,23 +156,33 @@ func (n *loopNet) dial(c *conn) {
 }
 
 func (n *loopNet) session(conns []*conn, s *report.Session) {
-	s.Established = len(conns)
 	for _, c := range conns {
-		if c.tls == nil {
-			continue
-		}
-		st := c.tls.State()
-		if st.Resumed {
-			s.Resumed++
-		}
-		s.Suite, s.Group = stdtls.CipherSuiteName(st.CipherSuite), st.Group.String()
+		n.state(c, s)
 	}
+}
+
+func (n *loopNet) state(c *conn, s *report.Session) {
+	s.Established++
+	if c.tls == nil {
+		return
+	}
+	st := c.tls.State()
+	if st.Resumed {
+		s.Resumed++
+	}
+	s.Suite, s.Group = stdtls.CipherSuiteName(st.CipherSuite), st.Group.String()
 }
 
 // Session sums up what the connections negotiated.
 func (f *Fleet) Session() report.Session {
 	var s report.Session
-	f.net.session(f.conns, &s)
+	if f.errands == nil {
+		f.net.session(f.conns, &s)
+	} else {
+		for _, g := range f.groups {
+			s.Add(&g.fresh.session)
+		}
+	}
 	if s.Suite != "" {
 		s.Verified = f.net.cfg.Verified
 	}

@@ -15,12 +15,15 @@ func (c *conn) stream(now int64) {
 	inside := c.g.inside(now)
 	var n uint64
 	for c.state == connReady && c.t.Writable() {
-		t := c.g.tmpl
+		t := c.g.tmpls.of(c.idx, c.next)
 		t.patch(c.idx, c.next)
 		if c.request(t, c.next) != nil {
 			break
 		}
 		c.tally.Add(t.payload())
+		if inside {
+			c.g.counted(c.idx, c.next)
+		}
 		c.next++
 		c.want++ // it gets no reply
 		n++
@@ -28,7 +31,6 @@ func (c *conn) stream(now int64) {
 	c.g.answered.Add(n) // as far as the progress line is concerned
 	if inside {
 		c.g.writtenInside += n
-		c.g.inWindow += n
 	}
 }
 

@@ -79,15 +79,21 @@ func (n *quicNet) close() error {
 }
 
 func (n *quicNet) session(_ []*conn, s *report.Session) {
-	n.links.each(func(c *quic.Conn) {
-		st := c.State()
-		s.Established++
-		if st.Resumed {
-			s.Resumed++
-		}
-		if st.UsedEarly {
-			s.Early++
-		}
-		s.Suite, s.Group = st.Suite, st.Group
-	})
+	n.links.each(func(c *quic.Conn) { addQUIC(c, s) })
+}
+
+func (n *quicNet) state(c *conn, s *report.Session) {
+	n.links.of(c, func(c *quic.Conn) { addQUIC(c, s) })
+}
+
+func addQUIC(c *quic.Conn, s *report.Session) {
+	st := c.State()
+	s.Established++
+	if st.Resumed {
+		s.Resumed++
+	}
+	if st.UsedEarly {
+		s.Early++
+	}
+	s.Suite, s.Group = st.Suite, st.Group
 }

@@ -62,17 +62,23 @@ func (n *stockNet) close() error {
 }
 
 func (n *stockNet) session(_ []*conn, s *report.Session) {
-	n.links.each(func(c *quic.Conn) {
-		st := c.ConnectionState()
-		s.Established++
-		if st.TLS.DidResume {
-			s.Resumed++
-		}
-		if st.Used0RTT {
-			s.Early++
-		}
-		s.Suite, s.Group = stdtls.CipherSuiteName(st.TLS.CipherSuite), st.TLS.CurveID.String()
-	})
+	n.links.each(func(c *quic.Conn) { addStock(c, s) })
+}
+
+func (n *stockNet) state(c *conn, s *report.Session) {
+	n.links.of(c, func(c *quic.Conn) { addStock(c, s) })
+}
+
+func addStock(c *quic.Conn, s *report.Session) {
+	st := c.ConnectionState()
+	s.Established++
+	if st.TLS.DidResume {
+		s.Resumed++
+	}
+	if st.Used0RTT {
+		s.Early++
+	}
+	s.Suite, s.Group = stdtls.CipherSuiteName(st.TLS.CipherSuite), st.TLS.CurveID.String()
 }
 
 // stockQueue is how many requests of a stream may wait to be written before it counts as full.
@@ -94,14 +100,15 @@ type stockStream struct {
 	ended   bool  // OnClose was called
 
 	writing sync.Mutex // guards what follows, and the stream's sending side; taken before mu
-	own     *template  // for requests of the load
+	own     *templates // for requests of the load
 	batch   []stockRequest
 }
 
 // stockRequest is a request to be written: the template's seq-th.
 type stockRequest struct {
-	seq uint64
-	t   *template // nil: the stream's own copy of the group's
+	seq  uint64
+	t    *template // nil: one of the stream's own copies of the group's
+	part int       // which
 }
 
 // Write is not used: requests come through request.
@@ -112,13 +119,14 @@ func (s *stockStream) request(t *template, seq uint64) error {
 	if s.closing || s.ended {
 		return io.ErrClosedPipe
 	}
-	if t == s.c.g.tmpl {
+	part := s.c.g.tmpls.index(t)
+	if part >= 0 {
 		if s.own == nil {
-			s.own = t.clone() // before the writer's first look
+			s.own = s.c.g.tmpls.clone() // before the writer's first look
 		}
 		t = nil
 	}
-	s.todo = append(s.todo, stockRequest{seq, t})
+	s.todo = append(s.todo, stockRequest{seq, t, part})
 	if !s.reading {
 		s.wake()
 	}
@@ -231,7 +239,7 @@ func (s *stockStream) flush() error {
 	for s.next() {
 		for _, r := range s.batch {
 			if r.t == nil {
-				r.t = s.own
+				r.t = s.own.all[r.part]
 			}
 			r.t.patch(s.c.idx, r.seq)
 			if _, err := s.str.Write(r.t.frame); err != nil {

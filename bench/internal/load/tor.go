@@ -114,6 +114,8 @@ func (n *torNet) attempt(c *conn, left int) {
 
 func (n *torNet) forget(*conn) {}
 
+func (n *torNet) state(_ *conn, s *report.Session) { s.Established++ }
+
 func (n *torNet) session(conns []*conn, s *report.Session) { s.Established = len(conns) }
 
 func (n *torNet) close() error {

@@ -49,7 +49,7 @@ func ratio(a, b float64) float64 {
 }
 
 func sideOf(ps []Phase) Side {
-	var cpu, client, fps, gbps, p50, p95, p99 []float64
+	var cpu, client, fps, gbps, fpsCore, gbpsCore, p50, p95, p99 []float64
 	var s Side
 	for i := range ps {
 		p := &ps[i]
@@ -61,11 +61,13 @@ func sideOf(ps []Phase) Side {
 		}
 		s.ClientPeak = max(s.ClientPeak, p.Client.RSSPeak)
 		fps, gbps, client = append(fps, p.FPS), append(gbps, p.GbpsEachWay), append(client, p.Client.CPUPerFrameUS)
+		fpsCore, gbpsCore = append(fpsCore, p.FPSPerCore), append(gbpsCore, p.GbpsPerCore)
 		p50, p95, p99 = append(p50, p.Latency.P50), append(p95, p.Latency.P95), append(p99, p.Latency.P99)
 		s.Errors += p.Errors.Total()
 	}
 	s.CPUPerFrameUS, s.FPS, s.P50, s.P95, s.P99 = Median(cpu), Median(fps), Median(p50), Median(p95), Median(p99)
 	s.ClientCPU, s.Gbps = Median(client), Median(gbps)
+	s.FPSPerCore, s.GbpsPerCore = Median(fpsCore), Median(gbpsCore)
 	return s
 }
 

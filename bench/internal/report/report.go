@@ -29,6 +29,7 @@ const (
 	KindLoris   = "loris"   // ronbench loris: loris, server
 	KindRestart = "restart" // ronbench restart: restart
 	KindTor     = "tor"     // ronbench tor: phases, server, slo
+	KindSLO     = "slo"     // ronbench slo: phases, slo
 	KindCheck   = "check"   // ronbench check: check
 	KindSweep   = "sweep"   // ronbench sweep: sweep
 )
@@ -71,11 +72,13 @@ type Phase struct {
 	Target    string `json:"target"`
 	Mode      string `json:"mode"` // open (timetable), closed (a fixed number in flight), one-way (events without replies) or hello (a fresh connection each)
 	Conns     int    `json:"conns"`
-	Streams   int    `json:"streams,omitempty"` // of each connection, on QUIC
-	Payload   int    `json:"payload_bytes"`
+	Streams   int    `json:"streams,omitempty"`  // of each connection, on QUIC
+	Payload   int    `json:"payload_bytes"`      // 0 in a mixed load: see BySize
 	Circuits  int    `json:"circuits,omitempty"` // over Tor: over how many the connections are spread
 	RPS       int    `json:"rps,omitempty"`      // open: requests due per second
-	Depth     int    `json:"depth,omitempty"`    // closed: requests in flight per connection, or per stream where there are streams
+	// RTTms is the emulated or measured round trip between client and server: the latency rows are those of the inter-region path then.
+	RTTms float64 `json:"rtt_ms,omitempty"`
+	Depth int     `json:"depth,omitempty"` // closed: requests in flight per connection, or per stream where there are streams
 
 	WarmupS float64 `json:"warmup_s"`
 	WindowS float64 `json:"window_s"`
@@ -87,8 +90,11 @@ type Phase struct {
 	FPS         float64      `json:"fps"`                   // good replies per second, the whole node
 	FPSPerCore  float64      `json:"fps_core"`              // the same, divided by the machine's cores
 	GbpsEachWay float64      `json:"gbps"`                  // payload bits per second in one direction, 10^9
+	GbpsPerCore float64      `json:"gbps_core"`             // the same, divided by the machine's cores
 	Latency     hist.Latency `json:"latency"`               // open: from the scheduled send time; closed: from the write
 	Errors      Errors       `json:"errors"`
+	Cold        *Cold        `json:"cold,omitempty"`    // each request was on a connection of its own, Conns of them at once at most
+	BySize      []SizeUse    `json:"by_size,omitempty"` // of a mixed load
 
 	Session   Session   `json:"session"`
 	Client    ProcUse   `json:"client"`
@@ -96,6 +102,8 @@ type Phase struct {
 	Others    []ProcUse `json:"others,omitempty"`             // with --measure, such as the tors on the way
 	CoreBusy  []float64 `json:"machine_busy_pct_per_core"`    // each core, all processes
 	PaceMS    float64   `json:"pacing_late_p99_ms,omitempty"` // open: how late the client itself wrote, 99th percentile
+	LagMS     float64   `json:"client_lag_mean_ms,omitempty"` // how long a task waited for the client's loops, mean
+	Limit     *Limit    `json:"limit,omitempty"`              // who held the figures back
 }
 
 // Errors counts what went wrong in a window, requests unless said otherwise.
@@ -109,13 +117,14 @@ type Errors struct {
 	Rejected503  uint64 `json:"rejected_503"`          // back-pressure
 	Transport5xx uint64 `json:"transport_5xx"`         // 500-599 other than 503, and requests of lost connections
 	OtherStatus  uint64 `json:"other_status"`          // any other code than 200
+	NotCold      uint64 `json:"not_cold,omitempty"`    // of a cold load: handshakes that have resumed a session
 	FirstError   string `json:"first_error,omitempty"` // the cause of the first lost connection or failed dial
 }
 
 // Total is every request that did not get its echo, and every connection that failed.
 func (e *Errors) Total() uint64 {
 	return e.DialFailed + e.ConnLost + e.Unanswered + e.WrongPayload + e.OutOfOrder + e.Rejected429 + e.Rejected503 +
-		e.Transport5xx + e.OtherStatus
+		e.Transport5xx + e.OtherStatus + e.NotCold
 }
 
 // String is the total, and in brackets the counts it is made of.
@@ -127,6 +136,7 @@ func (e *Errors) String() string {
 	}{
 		{e.DialFailed, "not connected"}, {e.ConnLost, "connections lost"}, {e.Unanswered, "unanswered"}, {e.WrongPayload, "wrong payload"},
 		{e.OutOfOrder, "out of order"}, {e.Rejected429, "429"}, {e.Rejected503, "503"}, {e.Transport5xx, "5xx"}, {e.OtherStatus, "other status"},
+		{e.NotCold, "resumed, not cold"},
 	} {
 		if k.n > 0 {
 			kinds = append(kinds, fmt.Sprintf("%s %s", num(float64(k.n)), k.name))
@@ -149,6 +159,7 @@ func (e *Errors) Add(o *Errors) {
 	e.Rejected503 += o.Rejected503
 	e.Transport5xx += o.Transport5xx
 	e.OtherStatus += o.OtherStatus
+	e.NotCold += o.NotCold
 }
 
 // Session says what the connections negotiated.
@@ -167,7 +178,8 @@ type ProcUse struct {
 	PID           int     `json:"pid"`
 	CPUSeconds    float64 `json:"cpu_s"`
 	CPUPerFrameUS float64 `json:"cpu_us_per_frame"`
-	CPUPct        float64 `json:"cpu_pct_per_core"` // of all cores of the machine
+	CPUPct        float64 `json:"cpu_pct_per_core"`       // of all cores of the machine
+	Usable        int     `json:"usable_cores,omitempty"` // cores that it may use at once: by its affinity, and the client by its loops
 	RSSStart      int64   `json:"rss_start_bytes"`
 	RSSEnd        int64   `json:"rss_end_bytes"`
 	RSSPeak       int64   `json:"rss_peak_bytes,omitempty"` // the largest of the process's life, up to the window's end
@@ -277,11 +289,13 @@ type Round struct {
 type Side struct {
 	CPUPerFrameUS float64 `json:"server_cpu_us_per_frame"`
 	FPS           float64 `json:"fps"`
+	FPSPerCore    float64 `json:"fps_core,omitempty"`
 	P50           float64 `json:"p50_ms"`
 	P95           float64 `json:"p95_ms,omitempty"`
 	P99           float64 `json:"p99_ms"`
 	ClientCPU     float64 `json:"client_cpu_us_per_frame,omitempty"`
 	Gbps          float64 `json:"gbps,omitempty"`
+	GbpsPerCore   float64 `json:"gbps_core,omitempty"`
 	ServerPeak    int64   `json:"server_rss_peak_bytes,omitempty"` // the largest of all rounds
 	ClientPeak    int64   `json:"client_rss_peak_bytes,omitempty"`
 	Errors        uint64  `json:"errors"` // sum

@@ -26,13 +26,13 @@ func phases() []Phase {
 	return []Phase{
 		{
 			Name: "open loop", Transport: "tls", Target: "127.0.0.1:1", Mode: "open", Conns: 50, Payload: 4096, RPS: 15000, WarmupS: 1, WindowS: 6,
-			Sent: 90000, Frames: 89990, FPS: 14998.3, FPSPerCore: 7499.2, GbpsEachWay: 0.491, Latency: lat,
+			Sent: 90000, Frames: 89990, FPS: 14998.3, FPSPerCore: 7499.2, GbpsEachWay: 0.491, GbpsPerCore: 0.2455, Latency: lat,
 			Session: Session{Established: 50, Resumed: 50, Suite: "TLS_AES_128_GCM_SHA256", Group: "X25519MLKEM768", Verified: "verified against --ca"},
 			Client:  *use(12.5), ServerUse: use(9.31), CoreBusy: []float64{71.2, 68.9}, PaceMS: 0.31,
 		},
 		{
 			Name: "closed loop", Transport: "tls", Target: "127.0.0.1:1", Mode: "closed", Conns: 50, Payload: 4096, Depth: 16, WarmupS: 1, WindowS: 6,
-			Sent: 900010, Frames: 899990, FPS: 149998.3, FPSPerCore: 74999.2, GbpsEachWay: 4.91, Latency: lat,
+			Sent: 900010, Frames: 899990, FPS: 149998.3, FPSPerCore: 74999.2, GbpsEachWay: 4.91, GbpsPerCore: 2.455, Latency: lat,
 			Errors:  Errors{Unanswered: 3, FirstError: "the server closed the connection"},
 			Session: Session{Established: 50, Suite: "TLS_AES_128_GCM_SHA256", Group: "X25519MLKEM768", Verified: "verified against --ca"},
 			Client:  *use(4.25), CoreBusy: []float64{100, 99.6},

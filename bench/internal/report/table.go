@@ -53,10 +53,10 @@ func (r *Report) Text(w io.Writer) {
 	if r.Interrupted {
 		fmt.Fprintln(w, "interrupted: the figures cover what was done until then")
 	}
-	if len(r.Phases) > 0 {
+	for ps := range slices.Chunk(r.Phases, phasesAbreast) {
 		fmt.Fprintln(w)
-		phaseTable(r.Phases).write(w)
-		phaseNotes(w, r.Phases)
+		phaseTable(ps).write(w)
+		phaseNotes(w, ps)
 	}
 	for _, s := range []*Server{r.Server, r.QUICServer} {
 		if s != nil {
@@ -106,6 +106,9 @@ func notRef(m *proc.Machine) string {
 	return ""
 }
 
+// phasesAbreast is how many phases a table has beside each other.
+const phasesAbreast = 4
+
 // phaseTable has one column per phase: figures of one run are compared from left to right.
 func phaseTable(ps []Phase) *table {
 	t := &table{left: map[int]bool{0: true}}
@@ -127,7 +130,9 @@ func phaseTable(ps []Phase) *table {
 		}
 		return num(p.GbpsEachWay)
 	})
+	line("Gb/s, core", func(p *Phase) string { return num(p.GbpsPerCore) })
 	latencyLines(line)
+	workloadLines(line, ps)
 	line("client CPU/frame", func(p *Phase) string { return num(p.Client.CPUPerFrameUS) + " µs" })
 	line("client memory", func(p *Phase) string { return memoryOf(&p.Client) })
 	serverLines(line)
@@ -138,6 +143,14 @@ func phaseTable(ps []Phase) *table {
 		return num(float64(p.Errors.Rejected429)) + " / " + num(float64(p.Errors.Rejected503))
 	})
 	line("each core busy", func(p *Phase) string { return percents(p.CoreBusy) })
+	if slices.ContainsFunc(ps, func(p Phase) bool { return p.Limit != nil }) {
+		line("limited by", func(p *Phase) string {
+			if p.Limit == nil {
+				return "-"
+			}
+			return p.Limit.Who
+		})
+	}
 	return t
 }
 
@@ -164,12 +177,18 @@ func othersLines(line func(string, func(*Phase) string), ps []Phase) {
 
 // loadOf says what a phase has done.
 func loadOf(p *Phase) string {
-	s := fmt.Sprintf("%s × %d conns", Size(p.Payload), p.Conns)
-	if p.Streams > 0 {
+	s := fmt.Sprintf("%s × %d conns", p.sizes(), p.Conns)
+	if p.Cold != nil {
+		s = fmt.Sprintf("%s, a fresh conn each, %d at once", p.sizes(), p.Conns)
+	}
+	if p.Streams > 0 && p.Cold == nil {
 		s += fmt.Sprintf(" × %d streams", p.Streams)
 	}
 	if p.Circuits > 0 {
 		s += fmt.Sprintf(" on %d circuits", p.Circuits)
+	}
+	if p.RTTms > 0 {
+		s += fmt.Sprintf(", round trip %s ms", num(p.RTTms))
 	}
 	switch p.Mode {
 	case Hello:
@@ -178,6 +197,9 @@ func loadOf(p *Phase) string {
 		return fmt.Sprintf("%s, %d rps", s, p.RPS)
 	case OneWay:
 		return s + ", one way"
+	}
+	if p.Cold != nil {
+		return s
 	}
 	return fmt.Sprintf("%s × %d in flight", s, p.Depth)
 }
@@ -241,6 +263,12 @@ func phaseNotes(w io.Writer, ps []Phase) {
 		if p.Mode == Open && p.PaceMS > 0 {
 			fmt.Fprintf(w, "  %s: the client wrote within %s ms of the timetable (99th percentile), which the latency includes\n", p.Name, num(p.PaceMS))
 		}
+		if c := p.Cold; c != nil && c.Waited > 0 {
+			fmt.Fprintf(w, "  %s: %s requests were due while all %d connections were under way, and waited, which the latency includes\n", p.Name, num(float64(c.Waited)), p.Conns)
+		}
+		if l := p.Limit; l != nil {
+			fmt.Fprintf(w, "  %s: %s\n", p.Name, l)
+		}
 		if p.Errors.FirstError != "" {
 			fmt.Fprintf(w, "  %s: first error: %s\n", p.Name, p.Errors.FirstError)
 		}
@@ -284,14 +312,47 @@ func idleTable(rows []Idle) *table {
 }
 
 func sloTable(rows []SLORow) *table {
-	t := &table{left: map[int]bool{0: true, 1: true, 4: true}}
-	t.add("phase", "target", "limit", "measured", "")
-	for _, r := range rows {
-		limit := "-"
+	t := &table{left: map[int]bool{0: true, 1: true, 5: true}}
+	perCore := slices.ContainsFunc(rows, func(r SLORow) bool { return r.PerCore != 0 })
+	add := func(phase, what, limit, measured, core, verdict string) {
+		if perCore {
+			t.add(phase, what, limit, measured, core, verdict)
+		} else {
+			t.left[4] = true
+			t.add(phase, what, limit, measured, verdict)
+		}
+	}
+	add("phase", "target", "limit", "measured", "per core", "")
+	for i := range rows {
+		r := &rows[i]
+		limit, measured, core := "-", "-", "-"
 		if r.Op != "" {
 			limit = r.Op + " " + num(r.Target) + " " + r.Unit
 		}
-		t.add(r.Phase, r.What, limit, num(r.Measured)+" "+r.Unit, string(r.Verdict))
+		if r.Verdict != LeftOut {
+			measured = r.figure(r.Measured)
+		}
+		if r.PerCore != 0 {
+			core = r.figure(r.PerCore)
+		}
+		add(r.Phase, r.What, limit, measured, core, r.verdict())
 	}
 	return t
+}
+
+// figure is a figure of the row, which is a lower bound where the server could have done more.
+func (r *SLORow) figure(v float64) string {
+	s := num(v) + " " + r.Unit
+	if r.LowerBound {
+		return "at least " + s
+	}
+	return s
+}
+
+// verdict is the row's verdict, and what is to be said of it.
+func (r *SLORow) verdict() string {
+	if r.Why == "" {
+		return string(r.Verdict)
+	}
+	return string(r.Verdict) + ": " + r.Why
 }
