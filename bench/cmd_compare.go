@@ -3,24 +3,15 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/ron-transport/ron-transport/bench/internal/cert"
 	"github.com/ron-transport/ron-transport/bench/internal/load"
 	"github.com/ron-transport/ron-transport/bench/internal/report"
 )
-
-// compareWarmup is the load before each window of a comparison, unless the window is shorter itself: long enough for the
-// handshakes' cost and the first growth of buffers to be over.
-const compareWarmup = 500 * time.Millisecond
-
-// maxRounds bounds a comparison: beyond it only time is spent, the median no longer moves.
-const maxRounds = 100
 
 // workload is one of the fixed loads of a comparison.
 type workload struct {
@@ -142,116 +133,12 @@ func (o *compareOptions) validate(chosen bool) error {
 	return errors.Join(errs...)
 }
 
-// sides are the server commands of both sides.
-func (o *compareOptions) sides() (ours, peer, peerName string) {
-	switch o.transport {
-	case load.TLS:
-		return "tls_echo_server", "peer_nettls_echo_server", "net + crypto/tls"
-	case load.QUIC:
-		return "quic_echo_server", "peer_quicgo_echo_server", "quic-go"
-	}
-	return "tcp_echo_server", "peer_gnet_echo_server", "gnet"
-}
-
 // compare runs the comparison. An interrupt ends it with the rounds that are complete.
-func (a *app) compare(ctx context.Context, o *compareOptions) (err error) {
-	files, err := cert.Make()
-	if err != nil {
-		return err
+func (a *app) compare(ctx context.Context, o *compareOptions) error {
+	i := slices.IndexFunc(peerKinds(), func(p peerKind) bool { return p.judged && p.transport == o.transport })
+	c := &comparison{
+		a: a, kind: report.KindCompare, rounds: o.rounds, duration: o.duration, json: o.json, gate: o.gate,
+		matches: []match{{o.transport, o.chosen, peerKinds()[i : i+1]}},
 	}
-	defer func() { err = errors.Join(err, files.Remove()) }()
-	r, err := report.New(report.KindCompare, a.argv)
-	if err != nil {
-		return err
-	}
-	c := &comparison{a: a, o: o, files: files, progress: report.NewProgress(a.stderr), total: 2 * o.rounds * len(o.chosen), began: time.Now()}
-	for _, w := range o.chosen {
-		p, werr := c.workload(ctx, w)
-		if len(p.Rounds) > 0 {
-			p.Summarise(w.cpuLimit)
-			r.Compare = append(r.Compare, *p)
-		}
-		if werr != nil && ctx.Err() == nil {
-			c.progress.Done()
-			return werr
-		}
-		if ctx.Err() != nil {
-			r.Interrupted = true
-			break
-		}
-	}
-	c.progress.Done()
-	r.SLO = report.JudgeRatios(r.Compare)
-	if err := a.finish(r, o.json); err != nil && (o.gate || !errors.Is(err, errMissed)) {
-		return err
-	}
-	return nil
-}
-
-// comparison is a comparison under way.
-type comparison struct {
-	a        *app
-	o        *compareOptions
-	files    *cert.Files
-	progress *report.Progress
-	began    time.Time
-	done     int // measurements
-	total    int
-}
-
-func (c *comparison) workload(ctx context.Context, w workload) (*report.Pairing, error) {
-	ours, peer, name := c.o.sides()
-	p := &report.Pairing{Workload: w.name, Payload: w.load.Payload, Conns: w.load.Conns, Streams: w.load.Streams, Depth: w.load.Depth, PeerName: name, Rate: w.rate}
-	for i := range c.o.rounds {
-		round := report.Round{OursFirst: i%2 == 0}
-		order := []struct {
-			command string
-			into    *report.Phase
-		}{{ours, &round.Ours}, {peer, &round.Peer}}
-		if !round.OursFirst {
-			slices.Reverse(order)
-		}
-		for _, side := range order {
-			c.progress.Line(time.Now(), c.line(w, i, side.command))
-			ph, err := c.one(ctx, side.command, w)
-			if err != nil {
-				return p, fmt.Errorf("%s, round %d, %s: %w", w.name, i+1, side.command, err)
-			}
-			if ctx.Err() != nil {
-				return p, ctx.Err() // half a window is not comparable
-			}
-			*side.into = *ph
-			c.done++
-		}
-		p.Rounds = append(p.Rounds, round)
-	}
-	return p, nil
-}
-
-// one is one measurement: a fresh server, a client, both gone at the end.
-func (c *comparison) one(ctx context.Context, command string, w workload) (*report.Phase, error) {
-	srv, err := c.a.startServer(command, c.files)
-	if err != nil {
-		return nil, err
-	}
-	l := w.load
-	l.Warmup, l.Window = min(compareWarmup, c.o.duration), c.o.duration
-	p, err := c.a.runPhase(ctx, srv, c.files, l, nil)
-	if err = errors.Join(err, srv.stop(new(report.Server))); err != nil {
-		return nil, err
-	}
-	if p.ServerUse == nil {
-		return nil, errors.New("the server's process could not be measured: " + p.Errors.FirstError)
-	}
-	return p, nil
-}
-
-func (c *comparison) line(w workload, round int, command string) string {
-	each := compareWarmup + c.o.duration + 500*time.Millisecond // a first guess at what starting and stopping takes
-	if c.done > 0 {
-		each = time.Since(c.began) / time.Duration(c.done)
-	}
-	left := each * time.Duration(c.total-c.done)
-	return fmt.Sprintf("compare: %s, round %d of %d, %s (%d of %d, about %s left)",
-		w.name, round+1, c.o.rounds, command, c.done+1, c.total, left.Round(time.Second))
+	return c.run(ctx)
 }

@@ -53,6 +53,7 @@ func serverKinds() []serverKind {
 		{"quic_echo_server", "quic", "echo OAP/1 frames over QUIC", load.QUIC, false, true, true, true, false, openQUIC},
 		{"tor_echo_server", "tor", "echo OAP/1 frames as an onion service", load.Tor, false, false, true, false, true, openTor},
 		{"peer_nettls_echo_server", "peer-nettls", "the same echo on net and crypto/tls, to compare with", load.TLS, false, true, false, false, false, openNetTLS},
+		{"peer_nbio_echo_server", "peer-nbio", "the same echo on nbio with its TLS, to compare with", load.TLS, false, true, false, false, false, openNbio},
 		{"peer_gnet_echo_server", "peer-gnet", "the same echo on gnet over plain TCP, to compare with", load.TCP, false, false, false, false, false, openGnet},
 		{"peer_quicgo_echo_server", "peer-quicgo", "the same echo on quic-go alone, to compare with", load.StockQUIC, true, true, false, false, false, openQUICGo},
 	}

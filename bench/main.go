@@ -107,8 +107,8 @@ func (a *app) root() *cobra.Command {
 	for _, kind := range clientKinds() {
 		root.AddCommand(a.clientCommand(kind))
 	}
-	root.AddCommand(a.compareCommand(), a.idleCommand(), a.stormCommand(), a.lorisCommand(), a.restartCommand(), a.torCommand(), a.checkCommand(),
-		a.sweepCommand(), a.sloCommand())
+	root.AddCommand(a.compareCommand(), a.peersCommand(), a.idleCommand(), a.stormCommand(), a.lorisCommand(), a.restartCommand())
+	root.AddCommand(a.torCommand(), a.checkCommand(), a.sweepCommand(), a.sloCommand())
 	root.AddCommand(a.hostileCommands()...)
 	return root
 }

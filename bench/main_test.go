@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -59,7 +60,7 @@ type refusal struct {
 }
 
 func refusals() []refusal {
-	return append(append(append(attackRefusals(), quicRefusals()...), append(append(torRefusals(), profileRefusals()...), append(checkRefusals(), sweepRefusals()...)...)...), []refusal{
+	return append(slices.Concat(attackRefusals(), quicRefusals(), torRefusals(), profileRefusals(), peersRefusals(), checkRefusals(), sweepRefusals()), []refusal{
 		{"nonsense", []string{"nonsense"}},
 		{"--no-such-flag", []string{"no-such-flag"}},
 		{"--payload x", []string{"--payload", "\"x\""}},

@@ -30,7 +30,7 @@ type serverProcess struct {
 	*child.Process
 	transport string // of the client that goes with it
 	addr      string
-	json      string
+	json      string // where its report will be; empty: it writes none
 }
 
 // startServer starts one of our server commands, with more flags, on a free loopback port. It writes its report next to the
@@ -51,8 +51,26 @@ func (a *app) startServer(command string, files *cert.Files, more ...string) (*s
 			args = append(args, "--cert", files.Cert, "--key", files.Key)
 		}
 	}
-	if s.Process, err = child.Start(nil, exe, append(args, more...)...); err != nil {
+	if err := s.start(exe, append(args, more...)...); err != nil {
 		return nil, err
+	}
+	return s, nil
+}
+
+// startProgram starts a server that is a program of its own, on a free loopback port. It prints the same line as ours and ends
+// when its standard input closes; it writes no report.
+func startProgram(exe, transport string, files *cert.Files) (*serverProcess, error) {
+	s := &serverProcess{transport: transport}
+	if err := s.start(exe, "--listen", "127.0.0.1:0", "--cert", files.Cert, "--key", files.Key); err != nil {
+		return nil, fmt.Errorf("%s: %w", filepath.Base(exe), err)
+	}
+	return s, nil
+}
+
+// start starts exe and waits for the address that it is bound to.
+func (s *serverProcess) start(exe string, args ...string) (err error) {
+	if s.Process, err = child.Start(nil, exe, args...); err != nil {
+		return err
 	}
 	line, err := s.WaitLine(lineListening, startWait)
 	if err == nil {
@@ -60,9 +78,8 @@ func (a *app) startServer(command string, files *cert.Files, more ...string) (*s
 	}
 	if err != nil {
 		_ = s.Stop(stopWait) // the first error says more
-		return nil, err
 	}
-	return s, nil
+	return err
 }
 
 // field finds key=value in a line of a child.
@@ -78,9 +95,9 @@ func field(line, key string) (string, error) {
 // target is the address in the form the client's --target takes.
 func (s *serverProcess) target() string { return clientKindOf(s.transport).scheme + "://" + s.addr }
 
-// stop ends the server in good order and reads its report into r, if that is wanted.
+// stop ends the server in good order and reads its report into r, if that is wanted and there is one.
 func (s *serverProcess) stop(r *report.Server) error {
-	if err := s.Stop(stopWait); err != nil || r == nil {
+	if err := s.Stop(stopWait); err != nil || r == nil || s.json == "" {
 		return err
 	}
 	rep, err := report.Read(s.json)

@@ -6,6 +6,7 @@ import (
 
 	"github.com/ron-transport/ron-transport/bench/internal/report"
 	"github.com/ron-transport/ron-transport/bench/peers/gnetplain"
+	"github.com/ron-transport/ron-transport/bench/peers/nbiotls"
 	"github.com/ron-transport/ron-transport/bench/peers/nettls"
 	"github.com/ron-transport/ron-transport/bench/peers/quicgo"
 )
@@ -24,6 +25,24 @@ func openNetTLS(_ context.Context, o *serverOptions, c *tls.Certificate) (echoSe
 func (p netTLSServer) Addr() string { return p.s.Addr().String() }
 func (p netTLSServer) Close() error { return p.s.Close() }
 func (p netTLSServer) Count(r *report.Server) {
+	st := &p.s.Stats
+	r.Accepted, r.Frames, r.Failed = st.Accepted.Load(), st.Frames.Load(), st.Failed.Load()
+}
+
+// nbioServer is nbio's side of a comparison, with the TLS that comes with it.
+type nbioServer struct{ s *nbiotls.Server }
+
+func openNbio(_ context.Context, o *serverOptions, c *tls.Certificate) (echoServer, error) {
+	s, err := nbiotls.Listen(o.listen, c)
+	if err != nil {
+		return nil, err
+	}
+	return nbioServer{s}, nil
+}
+
+func (p nbioServer) Addr() string { return p.s.Addr().String() }
+func (p nbioServer) Close() error { return p.s.Close() }
+func (p nbioServer) Count(r *report.Server) {
 	st := &p.s.Stats
 	r.Accepted, r.Frames, r.Failed = st.Accepted.Load(), st.Frames.Load(), st.Failed.Load()
 }

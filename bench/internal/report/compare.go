@@ -4,7 +4,79 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 )
+
+// Pairing is one workload of a comparison with one peer.
+type Pairing struct {
+	Transport string  `json:"transport,omitempty"` // tls, tcp, quic
+	Workload  string  `json:"workload"`
+	Payload   int     `json:"payload_bytes"`
+	Conns     int     `json:"conns"`
+	Streams   int     `json:"streams,omitempty"` // of each connection, on QUIC
+	Depth     int     `json:"depth"`
+	RPS       int     `json:"rps,omitempty"`     // open loop
+	OneWay    bool    `json:"one_way,omitempty"` // events without replies: there is no latency
+	Rounds    []Round `json:"rounds"`
+	Ours      Side    `json:"ours"` // of several peers in one run: the same rounds for all of them
+	Peer      Side    `json:"peer"`
+	PeerName  string  `json:"peer_name"`
+
+	Ratio    float64 `json:"ratio"`       // of the medians of server CPU per frame, ours / peer
+	RatioMin float64 `json:"ratio_min"`   // of the rounds' pairwise ratios
+	RatioMax float64 `json:"ratio_max"`   //
+	Target   float64 `json:"ratio_limit"` // the ratio must not exceed this; 0: it is not judged
+	Pass     bool    `json:"pass"`
+
+	// Where both ends are compared, as on QUIC: the rates as well.
+	Rate *Rate `json:"rate,omitempty"`
+}
+
+// Rate compares how much both sides carry, and how fast.
+type Rate struct {
+	Ratio    float64 `json:"fps_ratio"` // of the medians of frames per second, ours / peer
+	RatioMin float64 `json:"fps_ratio_min"`
+	RatioMax float64 `json:"fps_ratio_max"`
+
+	// What ours must reach; 0: not judged.
+	RatioTarget float64 `json:"fps_ratio_target,omitempty"`
+	GbpsTarget  float64 `json:"gbps_target,omitempty"`
+	P95Target   float64 `json:"p95_ms_target,omitempty"`
+	P99Target   float64 `json:"p99_ms_target,omitempty"`
+}
+
+// Round is one pair of measurements.
+type Round struct {
+	Ours      Phase `json:"ours"`
+	Peer      Phase `json:"peer"`
+	OursFirst bool  `json:"ours_first"`
+}
+
+// Side is the medians of one side over all rounds.
+type Side struct {
+	CPUPerFrameUS float64 `json:"server_cpu_us_per_frame"`
+	CPUMin        float64 `json:"server_cpu_us_per_frame_min,omitempty"` // of the rounds
+	CPUMax        float64 `json:"server_cpu_us_per_frame_max,omitempty"`
+	FPS           float64 `json:"fps"`
+	FPSPerCore    float64 `json:"fps_core,omitempty"`
+	P50           float64 `json:"p50_ms"`
+	P95           float64 `json:"p95_ms,omitempty"`
+	P99           float64 `json:"p99_ms"`
+	ClientCPU     float64 `json:"client_cpu_us_per_frame,omitempty"`
+	Gbps          float64 `json:"gbps,omitempty"`
+	GbpsPerCore   float64 `json:"gbps_core,omitempty"`
+	ServerPeak    int64   `json:"server_rss_peak_bytes,omitempty"` // the largest of all rounds
+	ClientPeak    int64   `json:"client_rss_peak_bytes,omitempty"`
+	Errors        uint64  `json:"errors"`           // sum
+	Session       Session `json:"session,omitzero"` // what all rounds negotiated; established and resumed are sums
+}
+
+// LeftOutPeer is a peer that is not, or not wholly, in a comparison.
+type LeftOutPeer struct {
+	Transport string `json:"transport"`
+	Peer      string `json:"peer_name"`
+	Reason    string `json:"reason"`
+}
 
 // Summarise computes the medians, the ratio and its spread from the rounds, and judges the ratio by limit.
 func (p *Pairing) Summarise(limit float64) {
@@ -26,7 +98,7 @@ func (p *Pairing) Summarise(limit float64) {
 	if p.Rate != nil {
 		p.Rate.summarise(p)
 	}
-	p.Pass = p.Ratio > 0 && p.Ours.Errors == 0 && p.Peer.Errors == 0 && AllPass(p.rows())
+	p.Pass = p.Ratio > 0 && p.errors() == 0 && AllPass(p.rows())
 }
 
 func (t *Rate) summarise(p *Pairing) {
@@ -62,13 +134,30 @@ func sideOf(ps []Phase) Side {
 		s.ClientPeak = max(s.ClientPeak, p.Client.RSSPeak)
 		fps, gbps, client = append(fps, p.FPS), append(gbps, p.GbpsEachWay), append(client, p.Client.CPUPerFrameUS)
 		fpsCore, gbpsCore = append(fpsCore, p.FPSPerCore), append(gbpsCore, p.GbpsPerCore)
+		s.Session.Add(&p.Session)
 		p50, p95, p99 = append(p50, p.Latency.P50), append(p95, p.Latency.P95), append(p99, p.Latency.P99)
 		s.Errors += p.Errors.Total()
 	}
 	s.CPUPerFrameUS, s.FPS, s.P50, s.P95, s.P99 = Median(cpu), Median(fps), Median(p50), Median(p95), Median(p99)
 	s.ClientCPU, s.Gbps = Median(client), Median(gbps)
 	s.FPSPerCore, s.GbpsPerCore = Median(fpsCore), Median(gbpsCore)
+	if len(cpu) > 0 {
+		s.CPUMin, s.CPUMax = slices.Min(cpu), slices.Max(cpu)
+	}
 	return s
+}
+
+// Add counts the connections of o, and keeps each suite, group and way of verification that occurs.
+func (s *Session) Add(o *Session) {
+	s.Established, s.Resumed, s.Early = s.Established+o.Established, s.Resumed+o.Resumed, s.Early+o.Early
+	for _, f := range []struct {
+		all *string
+		one string
+	}{{&s.Suite, o.Suite}, {&s.Group, o.Group}, {&s.Verified, o.Verified}} {
+		if f.one != "" && !slices.Contains(strings.Split(*f.all, " or "), f.one) {
+			*f.all = strings.TrimPrefix(*f.all+" or "+f.one, " or ")
+		}
+	}
 }
 
 // Median of v; 0 when v is empty. v is left as it was.
@@ -84,13 +173,32 @@ func Median(v []float64) float64 {
 	return (s[m-1] + s[m]) / 2
 }
 
+// judged says whether anything in the pairing has a limit. Where nothing has, the peer is shown, and its faults are its own.
+func (p *Pairing) judged() bool { return p.Target != 0 || p.Rate != nil }
+
+// errors are those that ours is held to.
+func (p *Pairing) errors() uint64 {
+	if !p.judged() {
+		return p.Ours.Errors
+	}
+	return p.Ours.Errors + p.Peer.Errors
+}
+
+// phase names the pairing in the table of targets.
+func (p *Pairing) phase() string { return strings.TrimSpace(p.Transport + " " + p.Workload) }
+
 // JudgeRatios makes the rows of a comparison.
 func JudgeRatios(ps []Pairing) []SLORow {
 	var rows []SLORow
 	for i := range ps {
-		rows = append(rows, ps[i].rows()...)
-		if n := ps[i].Ours.Errors + ps[i].Peer.Errors; n > 0 {
-			rows = append(rows, row("errors", ps[i].Workload, "requests without a right echo, both sides", "<=", 0, float64(n), "count"))
+		p := &ps[i]
+		rows = append(rows, p.rows()...)
+		if n := p.errors(); n > 0 {
+			what := "requests without a right echo, both sides"
+			if !p.judged() {
+				what = "requests without a right echo, ours"
+			}
+			rows = append(rows, row("errors", p.phase(), what, "<=", 0, float64(n), "count"))
 		}
 	}
 	return rows
@@ -103,7 +211,7 @@ func (p *Pairing) rows() []SLORow {
 		if target == 0 {
 			return
 		}
-		r := row(id, p.Workload, what, op, target, measured, unit)
+		r := row(id, p.phase(), what, op, target, measured, unit)
 		if measured <= 0 {
 			r.Verdict = Failed // no measurement gives that
 		}

@@ -32,29 +32,31 @@ const (
 	KindSLO     = "slo"     // ronbench slo: phases, slo
 	KindCheck   = "check"   // ronbench check: check
 	KindSweep   = "sweep"   // ronbench sweep: sweep
+	KindPeers   = "peers"   // ronbench peers: compare, left_out
 )
 
 // Report is the one document of all commands. Parts that a command does not have are absent.
 type Report struct {
-	Schema      string       `json:"schema"`
-	Kind        string       `json:"kind"`
-	Started     time.Time    `json:"started"`
-	Command     []string     `json:"command"` // the command line, program name first
-	MeasuredOn  proc.Machine `json:"measured_on"`
-	Interrupted bool         `json:"interrupted"` // ended by a signal: figures cover what was done until then
-	Phases      []Phase      `json:"phases,omitempty"`
-	Server      *Server      `json:"server,omitempty"`
-	QUICServer  *Server      `json:"quic_server,omitempty"` // of the bare run, which has two
-	Compare     []Pairing    `json:"compare,omitempty"`
-	Idle        []Idle       `json:"idle,omitempty"`
-	Storm       *Storm       `json:"storm,omitempty"`
-	Loris       *Loris       `json:"loris,omitempty"`
-	Restart     *Restart     `json:"restart,omitempty"`
-	Check       *Check       `json:"check,omitempty"`
-	Sweep       []Sweep      `json:"sweep,omitempty"`
-	SLOTargets  string       `json:"slo_targets,omitempty"` // whose targets the rows use: Ref-A or Ref-B
-	SLO         []SLORow     `json:"slo,omitempty"`
-	Pass        bool         `json:"pass"` // no row failed
+	Schema      string        `json:"schema"`
+	Kind        string        `json:"kind"`
+	Started     time.Time     `json:"started"`
+	Command     []string      `json:"command"` // the command line, program name first
+	MeasuredOn  proc.Machine  `json:"measured_on"`
+	Interrupted bool          `json:"interrupted"` // ended by a signal: figures cover what was done until then
+	Phases      []Phase       `json:"phases,omitempty"`
+	Server      *Server       `json:"server,omitempty"`
+	QUICServer  *Server       `json:"quic_server,omitempty"` // of the bare run, which has two
+	Compare     []Pairing     `json:"compare,omitempty"`
+	LeftOut     []LeftOutPeer `json:"left_out,omitempty"` // peers that were to be compared with and are not, or no longer
+	Idle        []Idle        `json:"idle,omitempty"`
+	Storm       *Storm        `json:"storm,omitempty"`
+	Loris       *Loris        `json:"loris,omitempty"`
+	Restart     *Restart      `json:"restart,omitempty"`
+	Check       *Check        `json:"check,omitempty"`
+	Sweep       []Sweep       `json:"sweep,omitempty"`
+	SLOTargets  string        `json:"slo_targets,omitempty"` // whose targets the rows use: Ref-A or Ref-B
+	SLO         []SLORow      `json:"slo,omitempty"`
+	Pass        bool          `json:"pass"` // no row failed
 }
 
 // Modes of a phase.
@@ -206,7 +208,7 @@ func Use(pid int, from, to proc.Sample, limit int64, frames uint64, cores int) P
 
 // Server is what an echo server counted over its life.
 type Server struct {
-	Kind      string            `json:"kind"` // tls, tcp, quic, tor, peer-nettls, peer-gnet, peer-quicgo
+	Kind      string            `json:"kind"` // tls, tcp, quic, tor, peer-nettls, peer-nbio, peer-gnet, peer-quicgo
 	Addr      string            `json:"addr"`
 	RanS      float64           `json:"ran_s"`
 	Accepted  uint64            `json:"accepted"`
@@ -241,64 +243,6 @@ type Idle struct {
 	EchoChecked   int     `json:"echo_checked"` // connections on which a frame was echoed afterwards
 	EchoFailed    int     `json:"echo_failed"`
 	HandshakeRate float64 `json:"handshakes_per_s"`
-}
-
-// Pairing is one workload of a comparison.
-type Pairing struct {
-	Workload string  `json:"workload"`
-	Payload  int     `json:"payload_bytes"`
-	Conns    int     `json:"conns"`
-	Streams  int     `json:"streams,omitempty"` // of each connection, on QUIC
-	Depth    int     `json:"depth"`
-	Rounds   []Round `json:"rounds"`
-	Ours     Side    `json:"ours"`
-	Peer     Side    `json:"peer"`
-	PeerName string  `json:"peer_name"`
-
-	Ratio    float64 `json:"ratio"`       // of the medians of server CPU per frame, ours / peer
-	RatioMin float64 `json:"ratio_min"`   // of the rounds' pairwise ratios
-	RatioMax float64 `json:"ratio_max"`   //
-	Target   float64 `json:"ratio_limit"` // the ratio must not exceed this; 0: it is not judged
-	Pass     bool    `json:"pass"`
-
-	// Where both ends are compared, as on QUIC: the rates as well.
-	Rate *Rate `json:"rate,omitempty"`
-}
-
-// Rate compares how much both sides carry, and how fast.
-type Rate struct {
-	Ratio    float64 `json:"fps_ratio"` // of the medians of frames per second, ours / peer
-	RatioMin float64 `json:"fps_ratio_min"`
-	RatioMax float64 `json:"fps_ratio_max"`
-
-	// What ours must reach; 0: not judged.
-	RatioTarget float64 `json:"fps_ratio_target,omitempty"`
-	GbpsTarget  float64 `json:"gbps_target,omitempty"`
-	P95Target   float64 `json:"p95_ms_target,omitempty"`
-	P99Target   float64 `json:"p99_ms_target,omitempty"`
-}
-
-// Round is one pair of measurements.
-type Round struct {
-	Ours      Phase `json:"ours"`
-	Peer      Phase `json:"peer"`
-	OursFirst bool  `json:"ours_first"`
-}
-
-// Side is the medians of one side over all rounds.
-type Side struct {
-	CPUPerFrameUS float64 `json:"server_cpu_us_per_frame"`
-	FPS           float64 `json:"fps"`
-	FPSPerCore    float64 `json:"fps_core,omitempty"`
-	P50           float64 `json:"p50_ms"`
-	P95           float64 `json:"p95_ms,omitempty"`
-	P99           float64 `json:"p99_ms"`
-	ClientCPU     float64 `json:"client_cpu_us_per_frame,omitempty"`
-	Gbps          float64 `json:"gbps,omitempty"`
-	GbpsPerCore   float64 `json:"gbps_core,omitempty"`
-	ServerPeak    int64   `json:"server_rss_peak_bytes,omitempty"` // the largest of all rounds
-	ClientPeak    int64   `json:"client_rss_peak_bytes,omitempty"`
-	Errors        uint64  `json:"errors"` // sum
 }
 
 // New starts a report.

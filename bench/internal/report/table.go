@@ -64,10 +64,9 @@ func (r *Report) Text(w io.Writer) {
 			s.text(w)
 		}
 	}
-	if len(r.Compare) > 0 {
+	if len(r.Compare)+len(r.LeftOut) > 0 {
 		fmt.Fprintln(w)
-		compareTable(r.Compare).write(w)
-		rateTable(r.Compare).write(w)
+		r.compareText(w)
 	}
 	if len(r.Idle) > 0 {
 		fmt.Fprintln(w)

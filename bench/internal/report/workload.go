@@ -23,16 +23,6 @@ type SizeUse struct {
 	Latency hist.Latency `json:"latency"`
 }
 
-// Add sums the counts of o up, and takes over what its connections have agreed on.
-func (s *Session) Add(o *Session) {
-	s.Established += o.Established
-	s.Resumed += o.Resumed
-	s.Early += o.Early
-	if o.Suite != "" {
-		s.Suite, s.Group = o.Suite, o.Group
-	}
-}
-
 // workloadLines are what only some phases have: the handshakes of a cold load, and the sizes of a mixed one.
 func workloadLines(line func(string, func(*Phase) string), ps []Phase) {
 	if slices.ContainsFunc(ps, func(p Phase) bool { return p.Cold != nil }) {

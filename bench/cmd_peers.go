@@ -1,0 +1,146 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ron-transport/ron-transport/bench/internal/load"
+	"github.com/ron-transport/ron-transport/bench/internal/report"
+)
+
+// peersOptions are the flags of ronbench peers.
+type peersOptions struct {
+	peers    []string
+	names    []string // of workloads
+	rounds   int
+	duration time.Duration
+	json     string
+	gate     bool
+
+	matches []match
+}
+
+func (a *app) peersCommand() *cobra.Command {
+	o := &peersOptions{}
+	cmd := &cobra.Command{
+		Use:   "peers",
+		Short: "compare our servers with all peers, side by side in one run",
+		Long: "Compare our echo servers with every peer in one run: on TLS with net and crypto/tls, nbio and tokio-rustls, on plain TCP\n" +
+			"with gnet, on QUIC, where both ends are compared, with quic-go. In each round of a workload ours and all peers of its\n" +
+			"transport are measured one after the other, each with fresh processes; the order changes every round. Judged is what\n" +
+			"compare judges; nbio and tokio-rustls are shown. tokio-rustls is built with cargo from Debian's librust packages, once;\n" +
+			"where they are missing it is left out, and the report says so.",
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := usage(o.validate(cmd.Flags().Changed("workloads"))); err != nil {
+				return err
+			}
+			return a.peers(cmd.Context(), o)
+		},
+	}
+	f := cmd.Flags()
+	f.StringSliceVar(&o.peers, "peers", peerFlags(), "which peers")
+	f.StringSliceVar(&o.names, "workloads", nil, "which of "+strings.Join(peersWorkloadNames(), ", ")+" (payload, connections x in flight; on QUIC "+
+		"connections x streams); default: all that the peers' transports have")
+	f.IntVar(&o.rounds, "rounds", 5, "rounds per workload")
+	f.DurationVar(&o.duration, "duration", 2*time.Second, "measuring window of each measurement")
+	f.StringVar(&o.json, "json", "", "write the report to this file")
+	f.BoolVar(&o.gate, "gate", false, "exit with status 1 when a target is missed")
+	return cmd
+}
+
+func peerFlags() []string {
+	var out []string
+	for _, p := range peerKinds() {
+		out = append(out, p.flag)
+	}
+	return out
+}
+
+// peersWorkloads are those of a transport that the one run has: all of TCP and TLS, on QUIC the three that differ most.
+func peersWorkloads(transport string) []workload {
+	ws := workloads(transport)
+	if transport == load.QUIC {
+		ws = slices.DeleteFunc(ws, func(w workload) bool { return !slices.Contains([]string{"64k-8x16", "4k-50x4", "64k-one-way"}, w.name) })
+	}
+	return ws
+}
+
+// peersWorkloadNames has each name once: those of TCP and TLS are the same.
+func peersWorkloadNames() []string {
+	var out []string
+	for _, p := range peerKinds() {
+		for _, w := range peersWorkloads(p.transport) {
+			if !slices.Contains(out, w.name) {
+				out = append(out, w.name)
+			}
+		}
+	}
+	return out
+}
+
+// validate also makes the matches.
+func (o *peersOptions) validate(chosen bool) error {
+	errs := []error{load.CheckRange("rounds", o.rounds, 1, maxRounds), load.CheckDuration("duration", o.duration, load.MinWindow, load.MaxWindow)}
+	refuse := func(flag, value string, allowed []string) {
+		errs = append(errs, &load.FlagError{Flag: flag, Value: value, Allowed: strings.Join(allowed, ", ")})
+	}
+	for _, p := range o.peers {
+		if !slices.Contains(peerFlags(), p) {
+			refuse("peers", p, peerFlags())
+		}
+	}
+	if len(o.peers) == 0 {
+		refuse("peers", "none", peerFlags())
+	}
+	if !chosen {
+		o.names = peersWorkloadNames()
+	}
+	var offered []string
+	o.matches, offered = o.match()
+	for _, n := range o.names {
+		if chosen && !slices.Contains(offered, n) {
+			refuse("workloads", n, offered)
+		}
+	}
+	if len(o.names) == 0 {
+		refuse("workloads", "none", offered)
+	}
+	return errors.Join(errs...)
+}
+
+// match puts the chosen peers and workloads together, by transport, and says which workloads the peers' transports have.
+func (o *peersOptions) match() (ms []match, offered []string) {
+	for _, p := range peerKinds() {
+		if !slices.Contains(o.peers, p.flag) {
+			continue
+		}
+		i := slices.IndexFunc(ms, func(m match) bool { return m.transport == p.transport })
+		if i >= 0 {
+			ms[i].peers = append(ms[i].peers, p)
+			continue
+		}
+		m := match{transport: p.transport, peers: []peerKind{p}}
+		for _, w := range peersWorkloads(p.transport) {
+			if !slices.Contains(offered, w.name) {
+				offered = append(offered, w.name)
+			}
+			if slices.Contains(o.names, w.name) {
+				m.workloads = append(m.workloads, w)
+			}
+		}
+		ms = append(ms, m)
+	}
+	return slices.DeleteFunc(ms, func(m match) bool { return len(m.workloads) == 0 }), offered
+}
+
+// peers runs the comparison with all of them.
+func (a *app) peers(ctx context.Context, o *peersOptions) error {
+	c := &comparison{a: a, kind: report.KindPeers, matches: o.matches, rounds: o.rounds, duration: o.duration, json: o.json, gate: o.gate, skips: true}
+	return c.run(ctx)
+}
