@@ -106,6 +106,9 @@ type Phase struct {
 	PaceMS    float64   `json:"pacing_late_p99_ms,omitempty"` // open: how late the client itself wrote, 99th percentile
 	LagMS     float64   `json:"client_lag_mean_ms,omitempty"` // how long a task waited for the client's loops, mean
 	Limit     *Limit    `json:"limit,omitempty"`              // who held the figures back
+
+	Series *Series    `json:"series,omitempty"` // the window, interval by interval
+	Curve  []Quantile `json:"curve,omitempty"`  // the percentiles of Latency, evenly on a logarithmic scale of rarity
 }
 
 // Errors counts what went wrong in a window, requests unless said otherwise.
@@ -223,6 +226,7 @@ type Server struct {
 	SndBuf    int               `json:"so_sndbuf_bytes,omitempty"` // granted by the kernel
 	RcvBuf    int               `json:"so_rcvbuf_bytes,omitempty"`
 	LoopCount int               `json:"loops,omitempty"`
+	Knobs     []Knob            `json:"knobs,omitempty"`                  // what it ran with
 	Control   string            `json:"tcp_congestion_control,omitempty"` // of the listening socket, as the kernel names it
 	HeldPeak  int64             `json:"held_peak,omitempty"`              // with --reply-delay: frames in flight at once, all connections, at most
 	Reactor   *reactor.Stats    `json:"reactor,omitempty"`                // the library's servers: the reactor's counters at the end

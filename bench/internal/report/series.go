@@ -1,0 +1,36 @@
+package report
+
+// Series is how a window went, interval by interval.
+type Series struct {
+	IntervalMS float64 `json:"interval_ms"` // length of an interval; the last one may be shorter
+	Points     []Point `json:"points"`      // in order, warm-up left out
+}
+
+// Point is one interval of a series.
+type Point struct {
+	AtS       float64 `json:"t_s"`    // its end, since the window's begin
+	FPS       float64 `json:"fps"`    // good replies per second; one-way: events written
+	Replies   int64   `json:"n"`      // latencies that P50, P99 and MaxMS are of
+	P50       float64 `json:"p50_ms"` // of the replies that came in the interval; 0 without any
+	P99       float64 `json:"p99_ms"`
+	MaxMS     float64 `json:"max_ms"`
+	ClientCPU float64 `json:"client_cpu_cores"` // cores busy: 1.5 is one and a half
+	ServerCPU float64 `json:"server_cpu_cores,omitempty"`
+	ClientRSS int64   `json:"client_rss_bytes"` // at the interval's end
+	ServerRSS int64   `json:"server_rss_bytes,omitempty"`
+	ServerFDs int     `json:"server_fds,omitempty"`
+}
+
+// Quantile is one point of a percentile curve.
+type Quantile struct {
+	Percentile float64 `json:"pct"` // 0 to 100
+	MS         float64 `json:"ms"`
+}
+
+// Knob is a setting that a process ran with.
+type Knob struct {
+	Name  string `json:"name"` // of the flag, without --
+	Value string `json:"value"`
+	Unit  string `json:"unit,omitempty"`
+	Given bool   `json:"given,omitempty"` // on the command line; else it is the default
+}
