@@ -108,7 +108,7 @@ func (a *app) root() *cobra.Command {
 		root.AddCommand(a.clientCommand(kind))
 	}
 	root.AddCommand(a.compareCommand(), a.peersCommand(), a.idleCommand(), a.stormCommand(), a.lorisCommand(), a.restartCommand())
-	root.AddCommand(a.torCommand(), a.checkCommand(), a.sweepCommand(), a.sloCommand())
+	root.AddCommand(a.torCommand(), a.checkCommand(), a.powerCommand(), a.sweepCommand(), a.sloCommand())
 	root.AddCommand(a.hostileCommands()...)
 	return root
 }
@@ -123,7 +123,7 @@ func noArgs(cmd *cobra.Command, args []string) error {
 
 // finish writes the JSON report when asked to and prints the table.
 func (a *app) finish(r *report.Report, jsonPath string) error {
-	r.Pass = report.AllPass(r.SLO)
+	r.Pass = r.Passed()
 	r.Text(a.stdout)
 	if jsonPath != "" {
 		if err := r.WriteFile(jsonPath); err != nil {

@@ -67,21 +67,30 @@ func JudgePairs(pairs []Pair, least int, g Gates, extra float64) ([]PairedRow, e
 	var rows []PairedRow
 	var errs []error
 	for _, m := range PairedMetrics() {
-		base, change, worse, err := figures(pairs, m)
-		if need := max(least, LeastPairs); err == nil && len(worse) < need {
-			err = fmt.Errorf("there are %d pairs with %s, %d are required", len(worse), m.Key, need)
-		}
+		r, err := JudgeFigure(pairs, m, least, g[m.Gate]+extra)
 		if err != nil {
 			errs = append(errs, err)
 			continue
 		}
-		r := PairedRow{Key: m.Key, Unit: m.Unit, More: m.More, Pairs: len(worse), Limit: g[m.Gate] + extra}
-		r.Base, r.Change, r.Worse = middle(base), middle(change), middle(worse)
-		r.Low, r.High = Interval(worse, doubt)
-		r.judge()
-		rows = append(rows, r)
+		rows = append(rows, *r)
 	}
 	return rows, errors.Join(errs...)
+}
+
+// JudgeFigure is JudgePairs for one figure; limit is in per cent.
+func JudgeFigure(pairs []Pair, m Metric, least int, limit float64) (*PairedRow, error) {
+	base, change, worse, err := figures(pairs, m)
+	if err != nil {
+		return nil, err
+	}
+	if need := max(least, LeastPairs); len(worse) < need {
+		return nil, fmt.Errorf("there are %d pairs with %s, %d are required", len(worse), m.Key, need)
+	}
+	r := &PairedRow{Key: m.Key, Unit: m.Unit, More: m.More, Pairs: len(worse), Limit: limit}
+	r.Base, r.Change, r.Worse = middle(base), middle(change), middle(worse)
+	r.Low, r.High = Interval(worse, doubt)
+	r.judge()
+	return r, nil
 }
 
 // judge sets OK and Settled. Half of the gate is the margin on both sides: a median that is not half as bad as the gate will hardly get
