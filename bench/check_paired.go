@@ -23,12 +23,14 @@ type pairedOptions struct {
 	conns, rps int
 	gate       string
 
+	looks int // maxLooks; fewer in a test
 	gates gate.Gates
 }
 
 // register declares the flags that check does not have otherwise.
 func (o *pairedOptions) register(f *pflag.FlagSet, base string) {
-	f.StringVar(&o.base, "base", "", base)
+	o.looks = maxLooks
+	f.StringVar(&o.base, "base", o.base, base)
 	f.IntVar(&o.pairs, "pairs", defaultPairs, "pairs of slices per load; up to twice as many are added where the verdict is not clear")
 	f.DurationVar(&o.slice, "slice", defaultSlice, "measuring window of each slice")
 }

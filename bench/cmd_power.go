@@ -55,8 +55,8 @@ func (a *app) powerCommand() *cobra.Command {
 		},
 	}
 	f := cmd.Flags()
+	o.base = "HEAD"
 	o.register(f, "commit that is built, as git names it")
-	f.Lookup("base").DefValue, o.base = "HEAD", "HEAD"
 	f.IntVar(&o.runs, "runs", defaultPowerRuns, "runs of each kind")
 	f.IntVar(&o.slowdown, "slowdown", 12, "by how much the hot path of the slower build is slower, per cent")
 	f.StringVar(&o.gate, "gate", gate.PairedGates, "how much worse each kind of figure may be, per cent")
@@ -134,7 +134,7 @@ func (s *powerStudy) prepare(ctx context.Context) error {
 // fit builds the slower side. How much of a frame's CPU time the loop must take follows from what the base needs; what it takes in
 // truth is measured, and the loop made to fit.
 func (s *powerStudy) fit(ctx context.Context) error {
-	m, err := s.measure(ctx, s.base, s.null, "what a frame costs")
+	m, err := s.measure(ctx, s.base, s.null, "what a frame costs", defaultPairs)
 	if err != nil {
 		return err
 	}
@@ -145,7 +145,7 @@ func (s *powerStudy) fit(ctx context.Context) error {
 		if err := s.buildSlow(ctx); err != nil {
 			return err
 		}
-		if m, err = s.measure(ctx, s.base, s.slow, "what was injected"); err != nil {
+		if m, err = s.measure(ctx, s.base, s.slow, "what was injected", calibrationPairs); err != nil {
 			return err
 		}
 		s.out.Injected = m.Worse
@@ -161,9 +161,9 @@ func (s *powerStudy) fit(ctx context.Context) error {
 func (o *powerOptions) share() float64 { return float64(o.slowdown) / 100 }
 
 // measure holds the CPU time per small frame of two builds against each other.
-func (s *powerStudy) measure(ctx context.Context, base, change, what string) (*gate.PairedRow, error) {
+func (s *powerStudy) measure(ctx context.Context, base, change, what string, pairs int) (*gate.PairedRow, error) {
 	o := s.o.pairedOptions
-	o.pairs = calibrationPairs
+	o.pairs = pairs
 	key := gate.PairedMetrics()[0]
 	run := &pairedRun{o: &o, exes: [sides]string{base, change}, files: s.files, progress: s.progress, label: "power: measuring " + what, only: []string{key.Key}}
 	p, err := run.run(ctx)

@@ -24,8 +24,8 @@ const (
 	sliceWarmup = 50 * time.Millisecond
 	// pairedRPS leaves a small machine half idle: beyond that latency is about queues, which is noise.
 	pairedRPS = 5000
-	// looks is how often pairs are added, the first ones included, as long as a figure is not settled.
-	looks = 3
+	// maxLooks is how often pairs are added, the first ones included, as long as a figure is not settled.
+	maxLooks = 3
 	// sliceTries is how often a slice is measured in which a busy machine brought no reply at all.
 	sliceTries = 3
 	// sliceCost is a first guess at what a slice takes besides its window.
@@ -98,7 +98,7 @@ func (p *pairedRun) run(ctx context.Context) (*report.Paired, error) {
 			p.pending = append(p.pending, i)
 		}
 	}
-	for p.out.Looks < looks && len(p.pending) > 0 {
+	for p.out.Looks < p.o.looks && len(p.pending) > 0 {
 		p.out.Looks++
 		p.total += 2 * p.o.pairs * len(p.pending)
 		for round := 0; round < p.o.pairs; round += 2 {
@@ -207,7 +207,7 @@ func (p *pairedRun) pairs(ctx context.Context, servers [sides]*serverProcess, l 
 	for i := range min(2, p.o.pairs-2*round) {
 		var v [sides]gate.Values
 		for turn := range sides {
-			side := (turn + i + round) % sides
+			side := p.side(round, i, turn)
 			p.progress.Line(time.Now(), p.line(l, side))
 			var err error
 			if v[side], err = p.slice(ctx, servers[side], &l.config); err != nil {
@@ -224,6 +224,9 @@ func (p *pairedRun) pairs(ctx context.Context, servers [sides]*serverProcess, l 
 	}
 	return out, nil
 }
+
+// side is whose turn it is within pair i of a round.
+func (p *pairedRun) side(round, i, turn int) int { return (turn + i + round) % sides }
 
 func (p *pairedRun) line(l *pairedLoad, side int) string {
 	each := sliceWarmup + p.o.slice + sliceCost
@@ -252,7 +255,7 @@ func (p *pairedRun) slice(ctx context.Context, srv *serverProcess, c *load.Confi
 		if n := ph.Errors.Total(); n > 0 {
 			return nil, fmt.Errorf("%s errors: a slice with errors is no measurement (%s)", &ph.Errors, ph.Errors.FirstError)
 		}
-		if ph.Frames > 0 && ph.Latency.Count > 0 && m.to.CPU > m.from.CPU {
+		if ph.Frames > 0 && ph.Latency.Count > 0 && m.frames > 0 && m.to.CPU > m.from.CPU {
 			return m.values(ph, c), nil
 		}
 		if try == sliceTries {
@@ -282,18 +285,22 @@ func (p *pairedRun) load(ctx context.Context, srv *serverProcess, c *load.Config
 	if err != nil {
 		return nil, errors.Join(err, n.Close())
 	}
-	return fleet.Measure(ctx, load.Hooks{Begin: m.begin, End: m.end})
+	m.take(&m.from)
+	m.frames = fleet.Answered()
+	ph, err := fleet.Measure(ctx, load.Hooks{Begin: func() {}, End: func() {}})
+	m.take(&m.to)
+	m.frames = fleet.Answered() - m.frames
+	return ph, err
 }
 
-// sliceMeter samples the server at both ends of a slice.
+// sliceMeter samples the server before its load begins and after it has ended, its connections included: in the midst of a load the kernel's
+// count of the CPU time of threads that run on other cores is some milliseconds old, and on a busy machine the sample comes late.
 type sliceMeter struct {
 	pid      int
 	from, to proc.Sample
+	frames   uint64 // answered meanwhile
 	err      error
 }
-
-func (m *sliceMeter) begin() { m.take(&m.from) }
-func (m *sliceMeter) end()   { m.take(&m.to) }
 
 func (m *sliceMeter) take(s *proc.Sample) {
 	var err error
@@ -303,7 +310,7 @@ func (m *sliceMeter) take(s *proc.Sample) {
 
 // values are all figures that a slice of the load c has.
 func (m *sliceMeter) values(p *report.Phase, c *load.Config) gate.Values {
-	cpu := float64(m.to.CPU-m.from.CPU) / 1e3 / float64(p.Frames)
+	cpu := float64(m.to.CPU-m.from.CPU) / 1e3 / float64(m.frames)
 	switch {
 	case c.Streams > 0:
 		return gate.Values{"quic_stream_64k_gbps": p.GbpsEachWay}

@@ -144,7 +144,7 @@ func untarFile(root *os.Root, h *tar.Header, r io.Reader) error {
 // build builds ronbench from the tree src, with the files of overlay (path in src to path of what stands there instead), and returns its path.
 func (w *workshop) build(ctx context.Context, what, src string, overlay map[string]string) (string, error) {
 	exe := filepath.Join(w.dir, "ronbench-"+strings.ReplaceAll(what, " ", "-"))
-	args := []string{"build", "-trimpath", "-buildvcs=false", "-o", exe}
+	args := []string{"build", "-buildvcs=false", "-o", exe}
 	if len(overlay) > 0 {
 		b, err := json.Marshal(map[string]any{"Replace": overlay})
 		if err != nil {

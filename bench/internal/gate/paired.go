@@ -93,11 +93,11 @@ func JudgeFigure(pairs []Pair, m Metric, least int, limit float64) (*PairedRow, 
 	return r, nil
 }
 
-// judge sets OK and Settled. Half of the gate is the margin on both sides: a median that is not half as bad as the gate will hardly get
-// beyond it, and where even the lower bound is as bad as that the change is surely worse.
+// judge sets OK and Settled. A median that is not half as bad as the gate will hardly get beyond it. Where even the lower bound is half as bad
+// as the gate the change is surely worse. An interval that reaches as far below 0 as the median is above it is still there with three times the pairs.
 func (r *PairedRow) judge() {
 	r.OK = r.Worse <= r.Limit || r.Low <= 0
-	r.Settled = r.Worse <= r.Limit/2 || (!r.OK && r.Low > r.Limit/2)
+	r.Settled = r.Worse <= r.Limit/2 || r.Low <= -r.Worse || (!r.OK && r.Low > r.Limit/2)
 }
 
 // figures collects a figure from the pairs that have it; worse is in per cent of the base.
