@@ -57,7 +57,8 @@ func (o *pairedOptions) pairedLoads() []pairedLoad {
 		with("TLS, small frames, open loop", load.Config{Conns: o.conns, Payload: defaultPayload, RPS: o.rps}, "tls_small_p95_ms", "tls_small_p99_ms"),
 		with("TLS, 64 KiB, closed loop", load.Config{Conns: checkStreamConns, Payload: streamPayload, Depth: checkStreamDepth},
 			"tls_stream_64k_cpu_us", "tls_stream_64k_gbps", "tls_stream_64k_p95_ms"),
-		with("QUIC, 64 KiB, closed loop", load.Config{Conns: checkStreamConns, Streams: 1, Payload: streamPayload, Depth: checkStreamDepth}, "quic_stream_64k_gbps"),
+		with("QUIC, 64 KiB, closed loop", load.Config{Conns: checkStreamConns, Streams: 1, Payload: streamPayload, Depth: checkStreamDepth},
+			"quic_stream_64k_cpu_us", "quic_stream_64k_gbps"),
 	}
 }
 
@@ -313,7 +314,7 @@ func (m *sliceMeter) values(p *report.Phase, c *load.Config) gate.Values {
 	cpu := float64(m.to.CPU-m.from.CPU) / 1e3 / float64(m.frames)
 	switch {
 	case c.Streams > 0:
-		return gate.Values{"quic_stream_64k_gbps": p.GbpsEachWay}
+		return gate.Values{"quic_stream_64k_cpu_us": cpu, "quic_stream_64k_gbps": p.GbpsEachWay}
 	case c.Payload == streamPayload:
 		return gate.Values{"tls_stream_64k_cpu_us": cpu, "tls_stream_64k_gbps": p.GbpsEachWay, "tls_stream_64k_p95_ms": p.Latency.P95}
 	case c.RPS > 0:

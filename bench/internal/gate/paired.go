@@ -9,8 +9,8 @@ import (
 
 // Limits of a paired check.
 const (
-	// doubt is how often the true median may lie below the interval's lower bound. A run has nine figures, each of which may raise a
-	// false alarm: together they stay below one run in twenty even where no figure's noise is small against its gate.
+	// doubt is how often the true median may lie below the interval's lower bound. A run has ten figures, each of which may raise a
+	// false alarm: together that is one run in twenty at most, even where no figure's noise is small against its gate.
 	doubt = 0.005
 	// LeastPairs is the smallest number of pairs of which an interval can be said that holds with so little doubt: 2^-8 is below it.
 	LeastPairs = 8
@@ -31,6 +31,7 @@ func PairedMetrics() []Metric {
 		{Key: "tls_stream_64k_cpu_us", Unit: "µs", Gate: "cpu"},
 		{Key: "tls_stream_64k_gbps", Unit: "Gb/s", Gate: "throughput", More: true},
 		{Key: "tls_stream_64k_p95_ms", Unit: "ms", Gate: "p95"},
+		{Key: "quic_stream_64k_cpu_us", Unit: "µs", Gate: "cpu"},
 		{Key: "quic_stream_64k_gbps", Unit: "Gb/s", Gate: "throughput", More: true},
 		{Key: "mem_gib", Unit: "GiB", Gate: "mem"},
 	}

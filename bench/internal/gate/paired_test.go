@@ -89,7 +89,7 @@ func alarms(t *testing.T, runs int, z noise, slower map[string]float64) (n int) 
 // TestPairedPowerAndFalseAlarms: a hot path that is slower by 12 % is found in 95 % of the runs at least, and an unchanged one fails in 5 % at most, with
 // as much noise as a shared machine has, and more.
 func TestPairedPowerAndFalseAlarms(t *testing.T) {
-	const runs = 400
+	const runs = 200
 	slow := map[string]float64{"cpu": 0.12, "throughput": 0.05}
 	for _, v := range []struct {
 		name   string

@@ -62,7 +62,7 @@ func (p *Paired) text(w io.Writer) {
 }
 
 func pairedTable(rows []gate.PairedRow) *table {
-	t := &table{left: map[int]bool{0: true}}
+	t := &table{left: map[int]bool{0: true, 7: true}}
 	t.add("figure", "base", "change", "pairs", "worse by", "99 % interval", "limit", "")
 	for _, r := range rows {
 		verdict := string(Passed)
