@@ -22,7 +22,7 @@ import (
 )
 
 const (
-	// toolWait is how long the output of git or the compiler is waited for once it has been killed.
+	// toolWait is how long git or the compiler may take to end once they were told to; then they are killed.
 	toolWait = 5 * time.Second
 	// toolTail is how much of what they say on standard error is in the message when they fail, bytes.
 	toolTail = 2 << 10
@@ -193,7 +193,7 @@ func tool(ctx context.Context, dir, name string, args ...string) ([]byte, error)
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir = dir
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGINT) } // at which the compiler removes its files
 	cmd.WaitDelay = toolWait
 	var out, said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &said

@@ -47,7 +47,11 @@ func (p *Paired) OK() bool {
 }
 
 func (p *Paired) text(w io.Writer) {
-	fmt.Fprintf(w, "  base %s, change %s: measured alternately for %.0f s, judged %d times at most\n", p.Base, p.Change, p.TookS, max(p.Looks, 1))
+	more := ""
+	if p.Looks > 1 {
+		more = fmt.Sprintf("; pairs were added %d times where the verdict was not clear", p.Looks-1)
+	}
+	fmt.Fprintf(w, "  base %s, change %s: measured alternately for %.0f s%s\n", p.Base, p.Change, p.TookS, more)
 	if p.Waiver != nil {
 		fmt.Fprintf(w, "  waiver until %s: every gate is %d %% wider: %s\n", p.Waiver.Until, gate.WaiverPct, p.Waiver.Reason)
 	}
