@@ -162,7 +162,7 @@ func (w *workshop) build(ctx context.Context, what, src string, overlay map[stri
 		defer close(shown)
 		w.show(what, stop)
 	}()
-	_, err := tool(ctx, src, "go", append(args, "./bench")...)
+	_, err := toolIn(ctx, src, []string{"GOTMPDIR=" + w.dir}, "go", append(args, "./bench")...) // an interrupted compiler leaves files there
 	close(stop)
 	<-shown
 	if err != nil && ctx.Err() == nil {
@@ -185,15 +185,23 @@ func (w *workshop) show(what string, stop <-chan struct{}) {
 	}
 }
 
-// tool runs a program in dir and returns what it prints. It has a process group of its own, which ends with ctx, and the program
-// itself ends with this process. The error has the end of what it said on standard error.
+// tool runs a program in dir and returns what it prints.
 func tool(ctx context.Context, dir, name string, args ...string) ([]byte, error) {
+	return toolIn(ctx, dir, nil, name, args...)
+}
+
+// toolIn is tool with more in the environment. The program has a process group of its own, which ends with ctx, and the program
+// itself ends with this process. The error has the end of what it said on standard error.
+func toolIn(ctx context.Context, dir string, env []string, name string, args ...string) ([]byte, error) {
 	runtime.LockOSThread() // the kernel's signal comes when the thread ends that started the child
 	defer runtime.UnlockOSThread()
 	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.Dir = dir
+	cmd.Dir, cmd.Env = dir, append(os.Environ(), env...)
+	if dir != "" {
+		cmd.Env = append(cmd.Env, "PWD="+dir)
+	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGINT) } // at which the compiler removes its files
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGINT) }
 	cmd.WaitDelay = toolWait
 	var out, said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &said
