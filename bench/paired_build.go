@@ -196,10 +196,8 @@ func toolIn(ctx context.Context, dir string, env []string, name string, args ...
 	runtime.LockOSThread() // the kernel's signal comes when the thread ends that started the child
 	defer runtime.UnlockOSThread()
 	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.Dir, cmd.Env = dir, append(os.Environ(), env...)
-	if dir != "" {
-		cmd.Env = append(cmd.Env, "PWD="+dir)
-	}
+	cmd.Dir = dir
+	cmd.Env = append(cmd.Environ(), env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGINT) }
 	cmd.WaitDelay = toolWait
