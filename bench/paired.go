@@ -26,8 +26,9 @@ const (
 	pairedRPS = 5000
 	// maxLooks is how often pairs are added, the first ones included, as long as a figure is not settled.
 	maxLooks = 3
-	// sliceTries is how often a slice is measured in which a busy machine brought no reply at all.
-	sliceTries = 3
+	// sliceTries is how often a slice is measured in which a busy machine brought no reply at all, each time sliceLonger as long.
+	sliceTries  = 4
+	sliceLonger = 4
 	// sliceCost is a first guess at what a slice takes besides its window.
 	sliceCost = 150 * time.Millisecond
 )
@@ -244,9 +245,10 @@ func (p *pairedRun) line(l *pairedLoad, side int) string {
 
 // slice is one short load on fresh connections: which loop has which of them is another thing every time, so it does not stay with one side.
 func (p *pairedRun) slice(ctx context.Context, srv *serverProcess, c *load.Config) (gate.Values, error) {
+	longer := *c
 	for try := 1; ; try++ {
 		m := &sliceMeter{pid: srv.PID()}
-		ph, err := p.load(ctx, srv, c, m)
+		ph, err := p.load(ctx, srv, &longer, m)
 		if err == nil && ctx.Err() != nil {
 			err = ctx.Err() // half a slice is not comparable
 		}
@@ -260,8 +262,9 @@ func (p *pairedRun) slice(ctx context.Context, srv *serverProcess, c *load.Confi
 			return m.values(ph, c), nil
 		}
 		if try == sliceTries {
-			return nil, fmt.Errorf("no reply within %s, %d times: this machine is too busy to measure, or --slice too short", c.Window, try)
+			return nil, fmt.Errorf("no reply within %s, %d times: this machine is too busy to measure", longer.Window, try)
 		}
+		longer.Window *= sliceLonger
 	}
 }
 
