@@ -1,0 +1,42 @@
+package report
+
+import (
+	"testing"
+	"time"
+
+	"github.com/ron-transport/ron-transport/bench/internal/hist"
+)
+
+// A curve goes as far as values lie beyond its points, rises, and ends with the largest.
+func TestCurve(t *testing.T) {
+	for _, c := range []struct {
+		n    int
+		last float64 // the rarest percentile before 100
+		len  int
+	}{{0, 0, 0}, {1, 0, 1}, {2, 50, 7}, {10, 90, 9}, {100, 99, 11}, {999, 99.5, 12}, {1000, 99.9, 13}, {10_000, 99.99, 15}, {100_000, 99.999, 17}} {
+		r := hist.New()
+		for i := range c.n {
+			r.Record(time.Duration(i+1) * 10 * time.Microsecond)
+		}
+		curve := CurveOf(r)
+		if len(curve) != c.len {
+			t.Errorf("%d values: %d points, want %d: %v", c.n, len(curve), c.len, curve)
+			continue
+		}
+		if c.n == 0 {
+			continue
+		}
+		s := r.Summary()
+		if end := curve[len(curve)-1]; end.Percentile != 100 || end.MS != s.MaxMS {
+			t.Errorf("%d values: the curve ends with %+v, want the largest, %v ms", c.n, end, s.MaxMS)
+		}
+		if c.n > 1 && (curve[0].MS != s.MinMS || curve[len(curve)-2].Percentile != c.last) {
+			t.Errorf("%d values: %v, want from %v ms on, with %v before the end", c.n, curve, s.MinMS, c.last)
+		}
+		for i := 1; i < len(curve); i++ {
+			if curve[i].Percentile <= curve[i-1].Percentile || curve[i].MS < curve[i-1].MS {
+				t.Errorf("%d values: the curve falls at %+v", c.n, curve[i])
+			}
+		}
+	}
+}
