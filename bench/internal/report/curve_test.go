@@ -1,6 +1,7 @@
 package report
 
 import (
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -37,6 +38,31 @@ func TestCurve(t *testing.T) {
 			if curve[i].Percentile <= curve[i-1].Percentile || curve[i].MS < curve[i-1].MS {
 				t.Errorf("%d values: the curve falls at %+v", c.n, curve[i])
 			}
+		}
+	}
+}
+
+// Rounds of a comparison are written without series and curves, which stay in memory; phases of their own keep them.
+func TestRoundsAreWrittenWithoutSeries(t *testing.T) {
+	p := Phase{Name: "x", Series: &Series{IntervalMS: 200, Points: []Point{{AtS: 1}}}, Curve: []Quantile{{Percentile: 100, MS: 1}}}
+	r := &Report{Phases: []Phase{p}, Compare: []Pairing{{Rounds: []Round{{Ours: p, Peer: p}}}}}
+	path := filepath.Join(t.TempDir(), "r.json")
+	if err := r.WriteFile(path); err != nil {
+		t.Fatal(err)
+	}
+	back, err := Read(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := back.Phases[0]; got.Series == nil || got.Series.Points[0].AtS != 1 || len(got.Curve) != 1 {
+		t.Errorf("a phase was written as %+v", got)
+	}
+	if r.Compare[0].Rounds[0].Ours.Series == nil {
+		t.Error("writing a report has changed it")
+	}
+	for _, got := range []Phase{back.Compare[0].Rounds[0].Ours, back.Compare[0].Rounds[0].Peer} {
+		if got.Name != "x" || got.Series != nil || got.Curve != nil {
+			t.Errorf("a round was written as %+v", got)
 		}
 	}
 }
