@@ -13,6 +13,10 @@ import (
 type series struct {
 	f    *Fleet
 	bins []bin
+
+	// The interval that was looked up last, and its offsets: nearly every reply is of the same one as that before it.
+	now      *bin
+	from, to int64
 }
 
 // bin is one interval on one loop.
@@ -41,8 +45,12 @@ func (f *Fleet) keepSeries() {
 
 // at is the interval of an offset. What comes after the window, in the drain, belongs to the last one.
 func (s *series) at(offset int64) *bin {
-	i := int((offset - s.f.begin.Load()) / s.f.every)
-	return &s.bins[max(0, min(i, len(s.bins)-1))]
+	if offset < s.from || offset >= s.to {
+		begin := s.f.begin.Load() // it does not move any more when there is something to keep
+		i := max(0, min((offset-begin)/s.f.every, int64(len(s.bins)-1)))
+		s.now, s.from, s.to = &s.bins[i], begin+i*s.f.every, begin+(i+1)*s.f.every
+	}
+	return s.now
 }
 
 // record keeps a latency that ended at an offset.

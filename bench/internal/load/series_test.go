@@ -179,3 +179,29 @@ func TestSamplerCatchesUp(t *testing.T) {
 		t.Error("there is an end without a series")
 	}
 }
+
+// BenchmarkSeries is what a reply costs more for the series.
+func BenchmarkSeries(b *testing.B) {
+	f, err := NewFleet(Config{Conns: 1, Depth: 1, Payload: 8, Window: time.Minute}, &Net{cfg: NetConfig{Transport: TCP, Loops: 1}, carrier: &loopNet{}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	f.keepSeries()
+	f.begin.Store(0)
+	f.end.Store(never)
+	s := f.groups[0].series
+	b.ReportAllocs()
+	for i := range int64(b.N) {
+		at := i * 10_000
+		s.record(time.Duration(i&0xfffff+20_000), at)
+		s.counted(at)
+	}
+}
+
+// BenchmarkRecord is one latency of the phase's own, to compare with.
+func BenchmarkRecord(b *testing.B) {
+	g := newGroup(&Fleet{cfg: Config{Payload: 8}}, 0)
+	for i := range int64(b.N) {
+		g.lat.Record(time.Duration(i&0xfffff + 20_000))
+	}
+}
