@@ -182,7 +182,7 @@ func TestSamplerCatchesUp(t *testing.T) {
 
 // BenchmarkSeries is what a reply costs more for the series.
 func BenchmarkSeries(b *testing.B) {
-	f, err := NewFleet(Config{Conns: 1, Depth: 1, Payload: 8, Window: time.Minute}, &Net{cfg: NetConfig{Transport: TCP, Loops: 1}, carrier: &loopNet{}})
+	f, err := NewFleet(Config{Conns: 1, Depth: 1, Payload: 8, Window: MaxWindow}, &Net{cfg: NetConfig{Transport: TCP, Loops: 1}, carrier: &loopNet{}})
 	if err != nil {
 		b.Fatal(err)
 	}
