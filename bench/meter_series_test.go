@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"math"
 	"os"
 	"runtime"
@@ -105,4 +106,18 @@ func checkSeries(t *testing.T, p *report.Phase) (client, server float64) {
 		t.Errorf("%s %s: curve %v of %+v", p.Transport, p.Mode, p.Curve, p.Latency)
 	}
 	return client, server
+}
+
+// withoutSeries holds that a report of many rounds leaves out what is of single intervals.
+func withoutSeries(t *testing.T, path string) {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, part := range []string{`"series"`, `"curve"`} {
+		if bytes.Contains(b, []byte(part)) {
+			t.Errorf("%s has %s", path, part)
+		}
+	}
 }
