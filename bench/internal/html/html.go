@@ -49,6 +49,7 @@ type page struct {
 	Sweeps      []sweep
 	Sections    []section
 	Text        string
+	Plain       bool // there is nothing to draw: the text is open
 
 	Charts   []*chart
 	CSS      template.CSS
@@ -140,6 +141,7 @@ func build(r *report.Report) (*page, error) {
 	var text strings.Builder
 	r.Text(&text)
 	p.Text, p.Charts = text.String(), b.charts
+	p.Plain = len(p.Charts) == 0 && p.Comparison == nil
 	p.Nav = p.nav()
 	return p, nil
 }

@@ -23,6 +23,8 @@
     while (Math.abs(v) >= 1024 && u < units.length - 1) { v /= 1024; u++; }
     return +v.toFixed(1) + " " + units[u];
   };
+  const mean = (y) => { const all = y.filter((v) => v != null); return all.length ? all.reduce((a, b) => a + b) / all.length : null; };
+  const binary = Array.from({ length: 50 }, (_, i) => 2 ** i); // steps of an axis of bytes
   const show = (v, unit) => v == null ? "–" : unit === "bytes" ? size(v) : num(v) + (unit ? " " + unit : "");
   const tick = (v, unit) => { // short: the axis has little room
     if (v == null) return "";
@@ -41,13 +43,13 @@
     rarity: { time: false, distr: 3, log: 10, range: (u, a, b) => [1, Math.max(b, 10)] },
     names: { time: false, range: [-0.5, c.x.length - 0.5] },
   })[c.x_kind];
-  const xLabel = (c, x) => x == null ? "–" : { s: () => num(x) + " s", rarity: () => (100 - 100 / x).toFixed(Math.max(1, Math.ceil(Math.log10(x)))) + " %", names: () => c.x_names[Math.round(x)] }[c.x_kind]();
+  const xLabel = (c, x) => x == null ? (c.x_kind === "s" ? "mean of all" : "–") : { s: () => num(x) + " s", rarity: () => (100 - 100 / x).toFixed(Math.max(1, Math.ceil(Math.log10(x)))) + " %", names: () => c.x_names[Math.round(x)] }[c.x_kind]();
   const xAxis = (c, axis, width) => {
     if (c.x_kind === "s") return { ...axis, values: (u, s) => s.map((v) => v + " s") };
     if (c.x_kind === "rarity") return { ...axis, splits: (u) => decades(u.scales.x.max), filter: (u, s) => s, values: (u, s) => s.map(percentile) };
     const crowded = c.x_names.some((n) => n.length * 7.5 > (width - 60) / c.x.length);
     const longest = Math.max(...c.x_names.map((n) => n.length));
-    return { ...axis, splits: () => c.x, values: () => c.x_names, grid: { show: false }, ...(crowded ? { rotate: -40, size: Math.min(110, 26 + longest * 4.6) } : {}) };
+    return { ...axis, splits: () => c.x, values: () => c.x_names, grid: { show: false }, ...(crowded ? { rotate: -40, size: Math.min(110, 26 + longest * 4.6) } : { size: 30 }) };
   };
   const decades = (max) => { const out = []; for (let x = 1; x <= max * 1.0001; x *= 10) out.push(x); return out; };
 
@@ -88,12 +90,12 @@
       scales: { x: xScale(c), y: yScale(c) },
       axes: [
         { ...xAxis(c, axis, width), ...(c.x_kind === "names" ? {} : { size: 30 }) },
-        { ...axis, size: (u, v) => 14 + 6.6 * Math.max(2, ...(v || []).map((s) => (s || "").length)), values: (u, s) => s.map((v) => v == null || (c.log && !whole(v)) ? "" : tick(v, c.unit)) },
+        { ...axis, ...(c.unit === "bytes" ? { incrs: binary } : {}), size: (u, v) => 14 + 6.6 * Math.max(2, ...(v || []).map((s) => (s || "").length)), values: (u, s) => s.map((v) => v == null || (c.log && !whole(v)) ? "" : tick(v, c.unit)) },
       ],
       series: [
         { label: { s: "at", rarity: "percentile", names: "value" }[c.x_kind], value: (u, x) => xLabel(c, x) },
         ...c.lines.map((l) => ({
-          label: l.name, stroke: css("--c" + l.color), width: 2, dash: dashes[l.style], value: (u, v) => show(v, c.unit),
+          label: l.name, stroke: css("--c" + l.color), width: 2, dash: dashes[l.style], value: (u, v, s, i) => show(i == null && c.x_kind === "s" ? mean(l.y) : v, c.unit),
           points: { show: few, size: 8, fill: css("--c" + l.color) }, spanGaps: false,
         })),
       ],

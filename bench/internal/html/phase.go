@@ -3,6 +3,7 @@ package html
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/ron-transport/ron-transport/bench/internal/report"
 )
@@ -33,8 +34,8 @@ func (b *builder) phase(p *report.Phase) phase {
 	if p.Series != nil && len(p.Series.Points) > 0 {
 		out.Charts = b.overTime(p, out.ID)
 	}
-	if c := b.curve(p); c != nil {
-		out.Charts = append(out.Charts, c)
+	if c := b.curve(p); c != nil { // beside the latency over time
+		out.Charts = slices.Insert(out.Charts, min(2, len(out.Charts)), c)
 	}
 	if len(p.BySize) > 0 {
 		out.Sizes = gridOf("by size", p.BySize)

@@ -34,7 +34,7 @@ func (b *builder) sweep(s *report.Sweep) sweep {
 		{"server CPU per " + s.Unit + ", µs", unitUS, func(p *report.SweepPoint) float64 { return p.CPU }},
 		{"p99, ms", unitMS, func(p *report.SweepPoint) float64 { return p.P99 }},
 	} {
-		c := &chart{Title: s.Knob + ": " + f.title, XKind: xNames, X: x, XNames: names, Unit: f.unit}
+		c := &chart{Title: f.title, XKind: xNames, X: x, XNames: names, Unit: f.unit}
 		l := line{Name: "median", Color: 0, Style: solid}
 		for i := range s.Values {
 			v := &s.Values[i]
@@ -49,6 +49,7 @@ func (b *builder) sweep(s *report.Sweep) sweep {
 		c.Lines = []line{l}
 		if c.keep() {
 			c.sayPoints(names)
+			c.Words = s.Knob + ", " + c.Words
 			out.Charts = append(out.Charts, b.chart(c))
 		}
 	}
