@@ -24,7 +24,7 @@ const (
 )
 
 // gridsOf makes tables of any part of a report, from its fields and their names in JSON: so a part that has no drawing of its
-// own is shown, too, and one that is added later. Phases are left out; they have sections of their own.
+// own is shown, too, and one that is added later. The title is of the table of a slice. Phases are left out; they have sections of their own.
 func gridsOf(title string, v any) []*grid {
 	rv := reflect.Indirect(reflect.ValueOf(v))
 	if !rv.IsValid() {
@@ -41,7 +41,7 @@ func gridsOf(title string, v any) []*grid {
 	walk(rv, "", func(name string, f reflect.Value) {
 		if f.Kind() == reflect.Slice && structs(f.Type()) {
 			if f.Len() > 0 {
-				lists = append(lists, gridOf(title+": "+words(name), f.Interface()))
+				lists = append(lists, gridOf(words(name), f.Interface()))
 			}
 			return
 		}
@@ -50,7 +50,7 @@ func gridsOf(title string, v any) []*grid {
 	if len(flat) == 0 {
 		return lists
 	}
-	return append([]*grid{{Title: title, Head: []string{"", ""}, Rows: flat}}, lists...)
+	return append([]*grid{{Head: []string{"", ""}, Rows: flat}}, lists...)
 }
 
 // gridOf makes one table of a slice of structures, a row for each.
@@ -127,7 +127,10 @@ func words(name string) string {
 	if name == "" {
 		return "value"
 	}
-	name = strings.TrimSuffix(name, "_bytes")
+	name = strings.TrimSuffix(strings.ReplaceAll(name, "p99_9", "p99.9"), "_bytes")
+	if s, ok := strings.CutSuffix(name, "_per_s"); ok {
+		return strings.ReplaceAll(s, "_", " ") + "/s"
+	}
 	for suffix, unit := range map[string]string{"_ms": ", ms", "_us": ", µs", "_s": ", s"} {
 		if s, ok := strings.CutSuffix(name, suffix); ok {
 			name = s + unit

@@ -12,6 +12,7 @@ import (
 	"html/template"
 	"io"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/ron-transport/ron-transport/bench/internal/report"
 )
@@ -97,7 +98,7 @@ func Write(w io.Writer, r *report.Report) error {
 	if err != nil {
 		return err
 	}
-	t, err := template.New("page").Parse(pageText)
+	t, err := template.New("page").Funcs(template.FuncMap{"short": short}).Parse(pageText)
 	if err != nil {
 		return err
 	}
@@ -113,6 +114,11 @@ func Write(w io.Writer, r *report.Report) error {
 func WriteFile(path string, r *report.Report) error {
 	return report.WriteWhole(path, func(w io.Writer) error { return Write(w, r) })
 }
+
+// shortCell is the longest cell of a table that is kept on one line, in runes.
+const shortCell = 24
+
+func short(cell string) bool { return utf8.RuneCountInString(cell) <= shortCell }
 
 func build(r *report.Report) (*page, error) {
 	if err := r.Validate(); err != nil {

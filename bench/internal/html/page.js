@@ -43,10 +43,10 @@
     rarity: { time: false, distr: 3, log: 10, range: (u, a, b) => [1, Math.max(b, 10)] },
     names: { time: false, range: [-0.5, c.x.length - 0.5] },
   })[c.x_kind];
-  const xLabel = (c, x) => x == null ? (c.x_kind === "s" ? "mean of all" : "–") : { s: () => num(x) + " s", rarity: () => (100 - 100 / x).toFixed(Math.max(1, Math.ceil(Math.log10(x)))) + " %", names: () => c.x_names[Math.round(x)] }[c.x_kind]();
+  const xLabel = (c, x) => x == null ? (c.x_kind === "s" ? "mean" : "–") : { s: () => num(x) + " s", rarity: () => (100 - 100 / x).toFixed(Math.max(1, Math.ceil(Math.log10(x)))) + " %", names: () => c.x_names[Math.round(x)] }[c.x_kind]();
   const xAxis = (c, axis, width) => {
     if (c.x_kind === "s") return { ...axis, values: (u, s) => s.map((v) => v + " s") };
-    if (c.x_kind === "rarity") return { ...axis, splits: (u) => decades(u.scales.x.max), filter: (u, s) => s, values: (u, s) => s.map(percentile) };
+    if (c.x_kind === "rarity") return { ...axis, splits: (u) => decades(u.scales.x.max).filter((x, i, all) => all.length * 62 < width || i % 2 === 0), filter: (u, s) => s, values: (u, s) => s.map(percentile) };
     const crowded = c.x_names.some((n) => n.length * 7.5 > (width - 60) / c.x.length);
     const longest = Math.max(...c.x_names.map((n) => n.length));
     return { ...axis, splits: () => c.x, values: () => c.x_names, grid: { show: false }, ...(crowded ? { rotate: -40, size: Math.min(110, 26 + longest * 4.6) } : { size: 30 }) };
@@ -86,6 +86,7 @@
     const few = c.x_kind === "names" || c.x.length < 3;
     return {
       width, height: c.x_kind === "names" ? 230 : 210,
+      padding: [10, 18, 0, 0],
       cursor: { y: false, drag: { x: c.x_kind === "s", y: false }, ...(c.sync ? { sync: { key: c.sync } } : {}) },
       scales: { x: xScale(c), y: yScale(c) },
       axes: [

@@ -167,7 +167,7 @@ func (b *builder) sections(r *report.Report) []section {
 		name, _, _ := strings.Cut(t.Tag.Get("json"), ",")
 		s := section{ID: b.id("part"), Title: words(name), Folded: f.Type() == reflect.TypeFor[*report.Server]()}
 		if f.Kind() == reflect.Struct || f.Kind() == reflect.Pointer || (f.Kind() == reflect.Slice && structs(f.Type())) {
-			s.Grids = gridsOf(s.Title, f.Interface())
+			s.Grids = gridsOf("", f.Interface())
 		} else {
 			s.Grids = []*grid{{Head: []string{"", ""}, Rows: [][]string{{s.Title, cell(name, f)}}}}
 		}
