@@ -98,7 +98,7 @@ func Write(w io.Writer, r *report.Report) error {
 	if err != nil {
 		return err
 	}
-	t, err := template.New("page").Funcs(template.FuncMap{"short": short}).Parse(pageText)
+	t, err := template.New("page").Funcs(template.FuncMap{"short": short, "knobValue": knobValue}).Parse(pageText)
 	if err != nil {
 		return err
 	}

@@ -146,6 +146,16 @@ func TestVerdict(t *testing.T) {
 	}
 }
 
+func TestKnobValue(t *testing.T) {
+	for want, k := range map[string]report.Knob{
+		"1 MiB": {Value: "1048576", Unit: "bytes"}, "0 bytes": {Value: "0", Unit: "bytes"}, "64 frames": {Value: "64", Unit: "frames"}, "bbr": {Value: "bbr"}, "": {},
+	} {
+		if got := knobValue(k); got != want {
+			t.Errorf("%+v is shown as %q, want %q", k, got, want)
+		}
+	}
+}
+
 func TestBars(t *testing.T) {
 	p, err := build(samplePeers())
 	if err != nil {

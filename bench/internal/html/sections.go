@@ -3,6 +3,7 @@ package html
 import (
 	"fmt"
 	"reflect"
+	"strconv"
 	"strings"
 
 	"github.com/ron-transport/ron-transport/bench/internal/report"
@@ -59,6 +60,14 @@ func machine(r *report.Report) []fact {
 type knobs struct {
 	Of              string
 	Given, Defaults []report.Knob
+}
+
+// knobValue writes a knob's value with its unit; bytes in the largest unit.
+func knobValue(k report.Knob) string {
+	if n, err := strconv.Atoi(k.Value); err == nil && n > 0 && k.Unit == "bytes" {
+		return report.Size(n)
+	}
+	return strings.TrimSpace(k.Value + " " + k.Unit)
 }
 
 func knobsOf(r *report.Report) []knobs {
