@@ -32,6 +32,9 @@ var uplotJS string
 //go:embed uplot/uPlot.min.css
 var uplotCSS string
 
+//go:embed uplot/LICENSE
+var uplotLicence string // which asks to be in every copy, as each page is one
+
 // page is what the template is filled with.
 type page struct {
 	Title, Kind string
@@ -56,6 +59,7 @@ type page struct {
 	CSS      template.CSS
 	UPlot    template.JS
 	UPlotCSS template.CSS
+	Licence  string
 	Script   template.JS
 }
 
@@ -128,7 +132,7 @@ func build(r *report.Report) (*page, error) {
 	p := &page{
 		Title: title(r.Kind), Kind: r.Kind, Verdict: judge(r), Interrupted: r.Interrupted, Command: strings.Join(r.Command, " "),
 		Facts: machine(r), Knobs: knobsOf(r), Comparison: b.comparison(r), Sections: b.sections(r),
-		CSS: template.CSS(pageCSS), UPlot: template.JS(uplotJS), UPlotCSS: template.CSS(uplotCSS), Script: template.JS(pageJS),
+		CSS: template.CSS(pageCSS), UPlot: template.JS(uplotJS), UPlotCSS: template.CSS(uplotCSS), Licence: uplotLicence, Script: template.JS(pageJS),
 	}
 	if !r.Started.IsZero() {
 		p.Started = r.Started.UTC().Format("2 January 2006, 15:04:05 UTC")

@@ -32,8 +32,12 @@ var fetches = regexp.MustCompile(`(?i)(src|href)\s*=\s*["']?\s*(https?:)?//|url\
 
 func TestPageNeedsNothing(t *testing.T) {
 	for name, r := range samples() {
-		if found := fetches.FindString(render(t, r)); found != "" {
+		page := render(t, r)
+		if found := fetches.FindString(page); found != "" {
 			t.Errorf("%s: the page has %q", name, found)
+		}
+		if !strings.Contains(page, "Permission is hereby granted") {
+			t.Errorf("%s: the page has uPlot without its licence", name)
 		}
 	}
 	for _, bad := range []string{`<script src="https://example.invalid/x.js">`, `<a href=//example.invalid>`, `a{background:url(http://example.invalid/x)}`, `@import "x"`, `<link rel=x>`} {
