@@ -54,7 +54,7 @@ func startBrowser(t *testing.T) *browser {
 		"--hide-scrollbars", "--host-resolver-rules=MAP * ~NOTFOUND", "--disable-background-networking", "--disable-component-update",
 		"--user-data-dir="+t.TempDir(), "about:blank")
 	cmd.ExtraFiles = []*os.File{toRead, fromWrite} // descriptors 3 and 4
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // it ends also when its pipes do, as with this process
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
