@@ -29,10 +29,12 @@ type browser struct {
 	faults  []string // exceptions of scripts, and what the browser logged as an error
 }
 
-// Limits of the browser's work. Both are generous: a machine may be busy.
+// Limits of the browser's work. All are generous: a machine may be busy.
 const (
 	callTimeout = 60 * time.Second
 	drawTimeout = 30 * time.Second
+	// closeTimeout is for a browser that is to end by itself, before it is ended.
+	closeTimeout = 10 * time.Second
 )
 
 // startBrowser skips the test where there is no Chromium.
@@ -53,7 +55,8 @@ func startBrowser(t *testing.T) *browser {
 	cmd := exec.Command(path, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--remote-debugging-pipe",
 		"--hide-scrollbars", "--host-resolver-rules=MAP * ~NOTFOUND", "--disable-background-networking", "--disable-component-update",
 		"--user-data-dir="+t.TempDir(), "about:blank")
-	cmd.ExtraFiles = []*os.File{toRead, fromWrite} // descriptors 3 and 4
+	cmd.Env = append(os.Environ(), "TMPDIR="+t.TempDir()) // it leaves files behind when it is ended
+	cmd.ExtraFiles = []*os.File{toRead, fromWrite}        // descriptors 3 and 4
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // it ends also when its pipes do, as with this process
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -61,9 +64,16 @@ func startBrowser(t *testing.T) *browser {
 	toRead.Close()
 	fromWrite.Close()
 	b := &browser{t: t, cmd: cmd, to: toWrite, from: bufio.NewReader(fromRead)}
-	t.Cleanup(func() { // the renderers and helpers are of its group
-		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+	t.Cleanup(func() {
+		b.session = ""
+		_ = b.call("Browser.close", nil, nil) // it puts its files away; what is left of its group is ended
+		stop := time.AfterFunc(closeTimeout, func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) })
 		_ = cmd.Wait()
+		stop.Stop()
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+		for end := time.Now().Add(closeTimeout); syscall.Kill(-cmd.Process.Pid, 0) == nil && time.Now().Before(end); {
+			time.Sleep(20 * time.Millisecond) // its renderers still write to the directory that is removed next
+		}
 		toWrite.Close()
 		fromRead.Close()
 	})
