@@ -153,6 +153,12 @@ func cell(name string, f reflect.Value) string {
 		}
 	case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
 		s = report.Num(float64(f.Uint()))
+	case reflect.Bool:
+		words := map[bool]string{true: "yes", false: "no"}
+		if name == "ok" || name == "pass" {
+			words = map[bool]string{true: "✓ pass", false: "✗ FAIL"}
+		}
+		s = words[f.Bool()]
 	case reflect.Slice, reflect.Array:
 		var all []string
 		for i := range f.Len() {

@@ -142,7 +142,7 @@ func TestVerdict(t *testing.T) {
 	if v := judge(r); v.Class != "pass" || !strings.Contains(v.Text, "all 3") {
 		t.Errorf("a run that has passed: %+v", v)
 	}
-	if v := judge(sampleRest()); v.Class != "fail" {
+	if v := judge(sampleRest()); v.Class != "fail" || !strings.Contains(v.Text, "1 of 1") {
 		t.Errorf("a check with a breached gate: %+v", v)
 	}
 	if v := judge(sampleSweep()); v.Class != "none" {
@@ -193,7 +193,7 @@ func TestBars(t *testing.T) {
 // Every part of a report is in the page, also those without a drawing of their own.
 func TestPartsAsTables(t *testing.T) {
 	page := render(t, sampleRest())
-	for _, want := range []string{"X25519MLKEM768", "with the crowd", "55 MiB", "slow_peer: 500", "5,242", "tls_small_p95_ms", "handshakes/s", "process server cpu pct of one core 97", "steady"} {
+	for _, want := range []string{"X25519MLKEM768", "with the crowd", "55 MiB", "slow_peer: 500", "5,242", "tls_small_p95_ms", "✗ FAIL", "handshakes/s", "process server cpu pct of one core 97", "steady"} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page lacks %q", want)
 		}

@@ -29,10 +29,8 @@ func judge(r *report.Report) verdict {
 			count(v == report.Passed)
 		}
 	}
-	if r.Check != nil {
-		for i := range r.Check.Rows {
-			count(r.Check.Rows[i].OK)
-		}
+	for _, ok := range gateRows(r) {
+		count(ok)
 	}
 	switch {
 	case failed > 0:
@@ -43,6 +41,28 @@ func judge(r *report.Report) verdict {
 		return verdict{"pass", fmt.Sprintf("✓ all %d met", all)}
 	}
 	return verdict{"none", "nothing judged"}
+}
+
+// gateRows are the verdicts of every part of the report that has rows with one, as Check has.
+func gateRows(r *report.Report) []bool {
+	var out []bool
+	v := reflect.ValueOf(r).Elem()
+	for i := range v.NumField() {
+		part := v.Field(i)
+		if part.Kind() != reflect.Pointer || part.IsNil() || part.Elem().Kind() != reflect.Struct {
+			continue
+		}
+		rows := part.Elem().FieldByName("Rows")
+		if !rows.IsValid() || rows.Kind() != reflect.Slice || !structs(rows.Type()) {
+			continue
+		}
+		for j := range rows.Len() {
+			if ok := reflect.Indirect(rows.Index(j)).FieldByName("OK"); ok.IsValid() && ok.Kind() == reflect.Bool {
+				out = append(out, ok.Bool())
+			}
+		}
+	}
+	return out
 }
 
 func machine(r *report.Report) []fact {
