@@ -95,10 +95,11 @@ func JudgeFigure(pairs []Pair, m Metric, least int, limit float64) (*PairedRow, 
 }
 
 // judge sets OK and Settled. A median that is not half as bad as the gate will hardly get beyond it. Where even the lower bound is half as bad
-// as the gate the change is surely worse. An interval that reaches as far below 0 as the median is above it is still there with three times the pairs.
+// as the gate the change is surely worse. An interval that reaches twice as far below 0 as the median is above it will hardly leave it behind
+// with three times the pairs, which make it half as wide.
 func (r *PairedRow) judge() {
 	r.OK = r.Worse <= r.Limit || r.Low <= 0
-	r.Settled = r.Worse <= r.Limit/2 || r.Low <= -r.Worse || (!r.OK && r.Low > r.Limit/2)
+	r.Settled = r.Worse <= r.Limit/2 || r.Low <= -2*r.Worse || (!r.OK && r.Low > r.Limit/2)
 }
 
 // figures collects a figure from the pairs that have it; worse is in per cent of the base.

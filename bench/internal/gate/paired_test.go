@@ -132,7 +132,7 @@ func TestJudgePairs(t *testing.T) {
 			{"better", -30, 1, 0, true, true},
 			{"just within", limit - 0.2, 0.1, 0, true, false},
 			{"just beyond", limit + 0.2, 0.1, 0, false, true},
-			{"beyond, and as likely better", limit + 0.2, 40, 0, true, true},
+			{"beyond, and as likely better", limit + 0.2, 60, 0, true, true},
 			{"beyond, and hardly better", limit + 0.2, limit + 1.2, 0, true, false},
 			{"beyond, certain that it is worse, not by how much", limit + 1, limit * 0.9, 0, false, false},
 			{"just within the waiver", limit + 4.8, 0.1, WaiverPct, true, false},
