@@ -1,0 +1,36 @@
+package impair
+
+import "time"
+
+// Limits of the impairment, each with its reason.
+const (
+	// MaxPacket is the largest packet that a link takes, bytes: the largest IPv4 packet.
+	MaxPacket = 65535
+	// DefaultMTU is that of the TUN devices: Ethernet's. Without a header for offloads the kernel hands over no larger packets.
+	DefaultMTU = 1500
+	// MinMTU is the smallest that IPv4 hosts must take.
+	MinMTU = 576
+
+	// DefaultQueuePackets is how many packets may wait for a link with a rate, as in the kernel's own queues.
+	DefaultQueuePackets = 1000
+	// DefaultQueueBytes bounds the same queue in bytes: that many packets of Ethernet's size.
+	DefaultQueueBytes = DefaultQueuePackets * DefaultMTU
+
+	// maxHeldBytes and maxHeldPackets bound everything a link holds, the packets under way included: a gigabit at a round trip of a second
+	// are 125 MB, and what one direction may take of a machine's memory is less than that.
+	maxHeldBytes   = 96 << 20
+	maxHeldPackets = 256 << 10
+
+	// MaxDelay is beyond any path on Earth, and what TCP's own timers still survive.
+	MaxDelay = 10 * time.Second
+	// MaxRate is beyond what a TUN device takes, bytes/s: so that no product of it overflows.
+	MaxRate = 100e9 / 8
+
+	// readBatch is how many packets are taken from the device before those that are due are looked at again: some 0.1 ms of work.
+	readBatch = 32
+	// deviceQueue is how many packets the kernel keeps for the thread that reads a device. The link's own queue is the one that is to
+	// overflow; this one covers a thread that was not scheduled for 50 ms at 100,000 packets a second.
+	deviceQueue = 5000
+	// timerSlackNS is how late the kernel may wake a sleeping thread, by its own wish: 50 µs unless told otherwise.
+	timerSlackNS = 1
+)
