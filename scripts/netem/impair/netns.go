@@ -88,7 +88,7 @@ func Available() error {
 		if err != nil {
 			return err
 		}
-		return t.Close()
+		return unix.Close(t)
 	})
 	return errors.Join(err, n.Close())
 }

@@ -7,6 +7,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Direction of a path.
@@ -59,7 +61,7 @@ func (c *Config) validate() error {
 // Pair is a path between two namespaces: a TUN device in each, and a thread for each direction. Any goroutine.
 type Pair struct {
 	ns   [2]*Namespace
-	dev  [2]*os.File // in A, in B
+	dev  [2]int // descriptors of the devices in A and in B
 	dir  [2]*runner
 	done sync.WaitGroup
 	once sync.Once
@@ -72,7 +74,7 @@ func Open(c Config) (*Pair, error) {
 	if err := c.validate(); err != nil {
 		return nil, err
 	}
-	p := &Pair{ns: [2]*Namespace{c.A, c.B}}
+	p := &Pair{ns: [2]*Namespace{c.A, c.B}, dev: [2]int{noDevice, noDevice}}
 	for i, addr := range []netip.Prefix{c.AddrA, c.AddrB} {
 		err := p.ns[i].Inside(func() (err error) {
 			if p.dev[i], err = openTUN(Device); err != nil {
@@ -141,9 +143,9 @@ func (p *Pair) Close() error {
 
 func (p *Pair) closeDevices() error {
 	var errs []error
-	for _, f := range p.dev {
-		if f != nil {
-			errs = append(errs, f.Close())
+	for _, fd := range p.dev {
+		if fd != noDevice {
+			errs = append(errs, os.NewSyscallError("close", unix.Close(fd)))
 		}
 	}
 	return errors.Join(errs...)

@@ -21,11 +21,8 @@ type RTT struct {
 	Max      time.Duration `json:"max_ns"`
 }
 
-// Bounds of a probe.
-const (
-	probeSize  = 64              // bytes: what the rate costs it is nothing
-	probeGrace = 3 * time.Second // after the last probe for answers beyond the asked delay: a busy machine's
-)
+// probeSize is the payload of a probe, bytes: at any rate worth the name, sending it costs nothing beside the delay.
+const probeSize = 64
 
 // MeasureRTT sends count probes from a to addr in b, one every gap, echoes them there, and waits for the answers until wait after the last. It
 // ends early when ctx does. An error if nothing was answered.

@@ -26,12 +26,12 @@ type runner struct {
 	err     error // why it has ended by itself
 }
 
-func newRunner(from, to *os.File, mtu int, began time.Time, l *Link) (*runner, error) {
+func newRunner(from, to int, mtu int, began time.Time, l *Link) (*runner, error) {
 	wake, err := unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC)
 	if err != nil {
 		return nil, os.NewSyscallError("eventfd", err)
 	}
-	return &runner{from: int(from.Fd()), to: int(to.Fd()), mtu: mtu, began: began, wake: wake, link: l}, nil
+	return &runner{from: from, to: to, mtu: mtu, began: began, wake: wake, link: l}, nil
 }
 
 func (r *runner) now() time.Duration { return time.Since(r.began) } // the monotonic clock

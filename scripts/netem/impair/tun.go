@@ -12,12 +12,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// openTUN makes a TUN device in the thread's namespace. Its descriptor does not block, and is not the runtime's to poll. The device has
-// neither a header of its own nor one for offloads, so that each packet is one IP packet of the device's MTU at most.
-func openTUN(name string) (*os.File, error) {
+// noDevice is the descriptor of a device that is not open.
+const noDevice = -1
+
+// openTUN makes a TUN device in the thread's namespace. Its descriptor does not block; it is a bare one because the runtime's poller has no
+// business with it. The device has neither a header of its own nor one for offloads, so that each packet is one IP packet of the device's
+// MTU at most.
+func openTUN(name string) (int, error) {
 	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return nil, fmt.Errorf("%w: /dev/net/tun: %w", ErrUnable, err)
+		return noDevice, fmt.Errorf("%w: /dev/net/tun: %w", ErrUnable, err)
 	}
 	ifr, err := unix.NewIfreq(name)
 	if err == nil {
@@ -27,9 +31,9 @@ func openTUN(name string) (*os.File, error) {
 		}
 	}
 	if err != nil {
-		return nil, errors.Join(err, unix.Close(fd))
+		return noDevice, errors.Join(err, unix.Close(fd))
 	}
-	return os.NewFile(uintptr(fd), "tun "+name), nil
+	return fd, nil
 }
 
 // configure gives the thread's device an address in a network of two hosts, an MTU and a queue, and brings it up.
