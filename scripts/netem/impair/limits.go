@@ -29,8 +29,8 @@ const (
 	// readBatch is how many packets are taken from the device before those that are due are looked at again: some 0.1 ms of work.
 	readBatch = 32
 	// deviceQueue is how many packets the kernel keeps for the thread that reads a device. The link's own queue is the one that is to
-	// overflow; this one covers a thread that was not scheduled for 50 ms at 100,000 packets a second.
-	deviceQueue = 5000
+	// overflow; this one covers a thread that was not scheduled for 0.2 s at 100,000 packets a second.
+	deviceQueue = 20000
 	// timerSlackNS is how late the kernel may wake a sleeping thread, by its own wish: 50 µs unless told otherwise.
 	timerSlackNS = 1
 )

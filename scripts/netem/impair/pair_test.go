@@ -107,7 +107,15 @@ func TestPathRoundTrip(t *testing.T) {
 	}
 }
 
-// flow sends count datagrams of that payload from A to B, that many per second at most, and counts what arrives.
+// taken is how many packets the link of a direction has seen.
+func (p *Pair) taken(d Direction) int {
+	p.dir[d].mu.Lock()
+	defer p.dir[d].mu.Unlock()
+	return int(p.dir[d].link.c.In)
+}
+
+// flow sends count datagrams of that payload from A to B, that many per second at most and no more than the device's queue has room for, and
+// counts what arrives.
 type flow struct {
 	count, payload, perSecond int
 	received                  int
@@ -150,13 +158,13 @@ func (f *flow) run(t *testing.T, p *Pair) {
 			f.took = now.Sub(first)
 		}
 	}()
-	began, buf := time.Now(), make([]byte, f.payload)
+	began, buf, first := time.Now(), make([]byte, f.payload), p.taken(AToB)
 	for i := range f.count {
 		binary.BigEndian.PutUint32(buf, uint32(i))
 		if _, err := from.Write(buf); err != nil {
 			t.Fatal(err)
 		}
-		for i%64 == 0 && time.Since(began) < time.Duration(i)*time.Second/time.Duration(f.perSecond) {
+		for i%64 == 0 && (time.Since(began) < time.Duration(i)*time.Second/time.Duration(f.perSecond) || i-p.taken(AToB)+first > deviceQueue/2) {
 			time.Sleep(200 * time.Microsecond)
 		}
 	}
