@@ -40,8 +40,8 @@ type Config struct {
 	AToB, BToA   Params
 }
 
-// validate fills in the defaults and says what is not allowed.
-func (c *Config) validate() error {
+// Validate fills in the defaults and says what is not allowed. The namespaces are not looked at.
+func (c *Config) Validate() error {
 	if !c.AddrA.IsValid() && !c.AddrB.IsValid() {
 		c.AddrA, c.AddrB = DefaultA, DefaultB
 	}
@@ -71,7 +71,7 @@ type Pair struct {
 
 // Open makes the devices and begins. The caller closes the Pair; the devices go with it, and with this process however it ends.
 func Open(c Config) (*Pair, error) {
-	if err := c.validate(); err != nil {
+	if err := c.Validate(); err != nil {
 		return nil, err
 	}
 	p := &Pair{ns: [2]*Namespace{c.A, c.B}, dev: [2]int{noDevice, noDevice}}
