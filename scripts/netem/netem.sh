@@ -30,7 +30,7 @@ usage() {
 refuse() { echo "netem.sh: $*" >&2; exit 2; }
 fail() { echo "netem.sh: $*" >&2; exit 1; }
 
-addr_a=198.18.0.1 addr_b=198.18.0.2 dev=ron0
+addr_a=198.18.0.1 addr_b=198.18.0.2 dev=ron0 # no other network has these addresses: they are those for benchmarks (RFC 2544)
 delay=0ms jitter=0ms loss=0 reorder=0 duplicate=0 corrupt=0 rate=0 mtu=1500 seed='' means=auto name='' server=''
 queue=1000
 cmd=()
@@ -77,7 +77,7 @@ together() {
 		value=${!flag}
 		awk -v v="$value" 'BEGIN { exit !(v <= 100) }' || refuse "--$flag $value is not allowed; allowed: 0 to 100 percent"
 	done
-	[ "$mtu" -ge 576 ] && [ "$mtu" -le 65535 ] || refuse "--mtu $mtu is not allowed; allowed: 576 to 65535"
+	((10#$mtu >= 576 && 10#$mtu <= 65535)) || refuse "--mtu $mtu is not allowed; allowed: 576 to 65535"
 	[ "$(nanoseconds "$delay")" -le 10000000000 ] || refuse "--delay $delay is not allowed; allowed: 0s to 10s"
 	[ "$(nanoseconds "$jitter")" -le "$(nanoseconds "$delay")" ] || refuse "--jitter $jitter is not allowed; allowed: 0ms to the delay, which is $delay"
 	if [ "$(nanoseconds "$delay")" = 0 ] && awk -v v="$reorder" 'BEGIN { exit !(v > 0) }'; then
@@ -100,14 +100,17 @@ identity() { stat -Lc %i "/run/netns/$1" 2>/dev/null || true; } # of a namespace
 
 make_namespace() { # end, namespace
 	[ ! -e "/run/netns/$2" ] || fail "there is a namespace $2, which is not ours; take another --name"
-	ip netns add "$2"
+	echo making >"$state/ns-$1" # should we end just here
+	ip netns add "$2" || { rm "$state/ns-$1"; fail "no namespace can be made here"; }
 	identity "$2" >"$state/ns-$1"
 	ip -n "$2" link set lo up
 }
 
 remove_namespace() { # end, namespace
-	[ -s "$state/ns-$1" ] && [ "$(identity "$2")" = "$(cat "$state/ns-$1")" ] || return 0
-	local left
+	local left made
+	[ -s "$state/ns-$1" ] && [ -e "/run/netns/$2" ] || return 0
+	made=$(cat "$state/ns-$1")
+	[ "$made" = making ] || [ "$made" = "$(identity "$2")" ] || return 0
 	left=$(ip netns pids "$2" | tr '\n' ' ')
 	[ -z "$left" ] || echo "netem.sh: still in $2, and left alone: process $left" >&2
 	ip netns delete "$2"
@@ -118,7 +121,7 @@ by_tc() {
 	local args=(limit "$queue") ns
 	command -v tc >/dev/null || return 1
 	if [ "$rate" != 0 ]; then # tc's limit counts what is under way as well
-		args=(limit $((queue + $(bits "$rate") / 8000 * $(nanoseconds "$delay") / 1000000000)))
+		args=(limit "$(awk -v q="$queue" -v r="$(bits "$rate")" -v d="$(nanoseconds "$delay")" 'BEGIN { printf "%.0f\n", q + r / 8 * d / 1e9 / 1000 }')")
 	else
 		args=(limit 100000)
 	fi
@@ -179,7 +182,7 @@ alive() {
 up() { # with parent: yes or no
 	together
 	privileged
-	mkdir -p -m 700 "$root"
+	mkdir -p "$root"
 	mkdir -m 700 "$state" 2>/dev/null || fail "there is a path $name already, or what is left of one; netem.sh down --name $name removes it"
 	trap 'code=$?; trap - EXIT; down_quietly; exit $code' EXIT
 	trap 'exit 130' INT
@@ -231,6 +234,7 @@ down() {
 at() { # namespace, command…
 	local ns=$1
 	shift
+	[ -z "${keep:-}" ] || exec {keep}>&- # it is this shell's alone
 	exec env --default-signal=INT,QUIT NETEM_A="$addr_a" NETEM_B="$addr_b" NETEM_NS_A="$ns_a" NETEM_NS_B="$ns_b" \
 		NETEM_MEANS="$(cat "$state/means")" ip netns exec "$ns" "$@"
 }
@@ -256,10 +260,10 @@ run() {
 	[ ${#cmd[@]} -gt 0 ] || refuse "run needs a command, after --"
 	up yes
 	if [ -n "$server" ]; then
-		(at "$ns_b" bash -c "$server") </dev/null {keep:-9}>&- &
+		(at "$ns_b" bash -c "$server") </dev/null &
 		server_pid=$!
 	fi
-	(at "$ns_a" "${cmd[@]}") <&0 {keep:-9}>&- &
+	(at "$ns_a" "${cmd[@]}") <&0 &
 	pid=$!
 	# Ctrl-C has reached the command as well; a signal to this shell alone has not.
 	trap 'finish $pid 50; [ -z "$server_pid" ] || finish $server_pid 0; exit 130' INT
