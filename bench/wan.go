@@ -105,7 +105,7 @@ func (p *wanPath) measure(ctx context.Context, a *app, asked time.Duration) (imp
 	progress := report.NewProgress(a.stderr)
 	progress.Line(time.Now(), fmt.Sprintf("measuring the round trip of the path: %d probes", wanProbes))
 	defer progress.Done()
-	rtt, err := impair.MeasureRTT(ctx, p.client, p.server, impair.DefaultB.Addr(), wanProbes, wanProbeGap, 2*asked+wanPatience)
+	rtt, err := impair.MeasureRTT(ctx, p.client, impair.DefaultB.Addr(), wanProbes, wanProbeGap, 2*asked+wanPatience)
 	return rtt, errors.Join(ctx.Err(), err)
 }
 

@@ -63,8 +63,8 @@ func (w *WAN) text(out io.Writer) {
 		c    *impair.Counters
 	}{{"to the server", &w.Counters.ToServer}, {"to the client", &w.Counters.ToClient}} {
 		n := func(v uint64) string { return num(float64(v)) }
-		t.add(d.name, fmt.Sprintf("%s packets in, %s out, %s lost, %s dropped at the full queue, %s under way at the end, %s missed by the emulation",
-			n(d.c.In), n(d.c.Out), n(d.c.Lost), n(d.c.Overflow), n(d.c.Held), n(d.c.DeviceDropped+d.c.Unsent)))
+		t.add(d.name, fmt.Sprintf("%s packets in, %s out, %s lost, %s dropped at the full queue, %s under way at the end; the emulation missed %s, and was late with %s (over 1 ms; at most %s ms)",
+			n(d.c.In), n(d.c.Out), n(d.c.Lost), n(d.c.Overflow), n(d.c.Held), n(d.c.DeviceDropped+d.c.Unsent), n(d.c.Late), num(d.c.LateMax.Round(10*time.Microsecond).Seconds()*1e3)))
 	}
 	t.write(out)
 }

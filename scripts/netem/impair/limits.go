@@ -26,11 +26,17 @@ const (
 	// MaxRate is beyond what a TUN device takes, bytes/s: so that no product of it overflows.
 	MaxRate = 100e9 / 8
 
+	// LateAfter is how late a packet may leave without being counted as late: a fortieth of the shortest round trip worth emulating.
+	LateAfter = time.Millisecond
+
 	// readBatch is how many packets are taken from the device before those that are due are looked at again: some 0.1 ms of work.
 	readBatch = 32
 	// deviceQueue is how many packets the kernel keeps for the thread that reads a device. The link's own queue is the one that is to
 	// overflow; this one covers a thread that was not scheduled for 0.2 s at 100,000 packets a second.
 	deviceQueue = 20000
+	// threadPriority is the lowest of the real-time ones. The threads that hand packets on have it, as a network does not wait for the
+	// programs that use it. A nice value would not do: where the kernel groups processes by session it counts within the group only.
+	threadPriority = 1
 	// timerSlackNS is how late the kernel may wake a sleeping thread, by its own wish: 50 µs unless told otherwise.
 	timerSlackNS = 1
 )

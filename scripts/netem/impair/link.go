@@ -26,6 +26,9 @@ type Counters struct {
 	Unsent     uint64 `json:"unsent"` // were due, and the device at the other end did not take them
 	Held       uint64 `json:"held"`   // in the link now
 	HeldPeak   uint64 `json:"held_peak"`
+	// Late are those of Out that left the link more than LateAfter after they were due, because nobody asked it; LateMax is the most.
+	Late    uint64        `json:"late"`
+	LateMax time.Duration `json:"late_max_ns"`
 	// DeviceDropped are packets that the kernel dropped at the device before the link saw them, because nobody read it for too long: they
 	// are in none of the others. Anything but 0 says that the machine was too busy for this emulation.
 	DeviceDropped uint64 `json:"device_dropped"`
@@ -218,6 +221,12 @@ func (l *Link) Pop(now time.Duration) (data []byte, ok bool) {
 	l.heldBytes -= len(p.data)
 	l.c.Held--
 	l.c.Out++
+	if late := now - p.due; late > 0 {
+		l.c.LateMax = max(l.c.LateMax, late)
+		if late > LateAfter {
+			l.c.Late++
+		}
+	}
 	l.c.OutBytes += uint64(len(p.data))
 	l.last = p.data
 	return p.data, true

@@ -298,14 +298,17 @@ func TestLinkBounds(t *testing.T) {
 	if c := l.Counters(); l.heldBytes > maxHeldBytes || c.Overflow < 9 || c.Held != maxHeldBytes/MaxPacket {
 		t.Errorf("%d bytes held, %+v", l.heldBytes, c)
 	}
-	if b, ok := l.Pop(MaxDelay); !ok || len(b) != MaxPacket {
-		t.Fatal("nothing arrives")
+	if b, ok := l.Pop(MaxDelay + LateAfter); !ok || len(b) != MaxPacket || l.Counters().Late != 0 {
+		t.Fatalf("%d bytes arrive, %+v", len(b), l.Counters())
 	}
 	l.unsent(MaxPacket)
 	if c := l.Counters(); c.Unsent != 1 || c.Out != 0 || c.OutBytes != 0 {
 		t.Errorf("%+v", c)
 	}
 	balanced(t, l)
+	if _, ok := l.Pop(MaxDelay + 3*LateAfter); !ok || l.Counters().Late != 1 || l.Counters().LateMax != 3*LateAfter {
+		t.Errorf("%+v", l.Counters())
+	}
 }
 
 // FuzzLink has a link live through any changes and packets: it stays balanced, asks for no time before now, and in the end is empty.

@@ -9,9 +9,11 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
-// RTT is the round trip on a path, measured with UDP from A to B and back.
+// RTT is the round trip on a path, measured with ICMP echo requests.
 type RTT struct {
 	Sent     int           `json:"sent"`
 	Answered int           `json:"answered"`
@@ -21,76 +23,50 @@ type RTT struct {
 	Max      time.Duration `json:"max_ns"`
 }
 
-// probeSize is the payload of a probe, bytes: at any rate worth the name, sending it costs nothing beside the delay.
-const probeSize = 64
+// Layout of a probe.
+const (
+	probeSize   = 64 // bytes: at any rate worth the name, sending it costs nothing beside the delay
+	probeHeader = 8  // type, code, checksum, identifier, number; the time it was sent follows
+	maxProbes   = 1 << 16
+	echoRequest = 8 // the types of ICMP
+	echoReply   = 0
+)
 
-// MeasureRTT sends count probes from a to addr in b, one every gap, echoes them there, and waits for the answers until wait after the last. It
-// ends early when ctx does. An error if nothing was answered.
-func MeasureRTT(ctx context.Context, a, b *Namespace, addr netip.Addr, count int, gap, wait time.Duration) (RTT, error) {
-	listen := func(n *Namespace, at netip.Addr) (c *net.UDPConn, err error) {
-		err = n.Inside(func() (err error) {
-			c, err = net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(at, 0)))
-			return err
-		})
-		return c, err
-	}
-	far, err := listen(b, addr)
+// MeasureRTT sends count probes, at most 65536, from a namespace to the host addr, one every gap, and waits for the answers until wait after the
+// last, or until ctx ends. Kernels answer them and note when an answer came: how soon this process runs is not in the figures. An error if
+// nothing was answered. Needs root.
+func MeasureRTT(ctx context.Context, from *Namespace, addr netip.Addr, count int, gap, wait time.Duration) (RTT, error) {
+	var c *net.IPConn
+	err := from.Inside(func() (err error) {
+		c, err = net.DialIP("ip4:icmp", nil, &net.IPAddr{IP: addr.AsSlice()})
+		return err
+	})
 	if err != nil {
 		return RTT{}, err
 	}
-	near, err := listen(a, netip.IPv4Unspecified())
-	if err != nil {
-		return RTT{}, errors.Join(err, far.Close())
+	raw, err := c.SyscallConn()
+	if err == nil {
+		cerr := raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1) })
+		err = errors.Join(err, cerr)
 	}
-	echoed := make(chan struct{})
-	go func() { defer close(echoed); echo(far) }()
-	r, err := probe(ctx, near, far.LocalAddr().(*net.UDPAddr).AddrPort(), count, gap, wait)
-	err = errors.Join(err, far.Close(), near.Close())
-	<-echoed
+	if err != nil {
+		return RTT{}, errors.Join(err, c.Close())
+	}
+	r, err := probe(ctx, c, min(count, maxProbes), gap, wait)
 	if err == nil && r.Answered == 0 {
 		err = fmt.Errorf("impair: none of %d probes was answered", r.Sent)
 	}
-	return r, err
-}
-
-// echo sends back what comes until the socket is closed.
-func echo(c *net.UDPConn) {
-	buf := make([]byte, DefaultMTU)
-	for {
-		n, from, err := c.ReadFromUDPAddrPort(buf)
-		if err != nil {
-			return
-		}
-		_, _ = c.WriteToUDPAddrPort(buf[:n], from) // one that is not sent is not answered
-	}
+	return r, errors.Join(err, c.Close())
 }
 
 // probe sends and collects.
-func probe(ctx context.Context, c *net.UDPConn, to netip.AddrPort, count int, gap, wait time.Duration) (RTT, error) {
-	began := time.Now()
+func probe(ctx context.Context, c *net.IPConn, count int, gap, wait time.Duration) (RTT, error) {
 	times := make(chan []time.Duration)
-	go func() {
-		var got []time.Duration
-		seen, buf := make([]bool, count), make([]byte, probeSize)
-		for len(got) < count {
-			n, _, err := c.ReadFromUDPAddrPort(buf)
-			if err != nil {
-				break // the deadline
-			}
-			if i := binary.BigEndian.Uint64(buf); n == probeSize && i < uint64(count) && !seen[i] { // neither twice nor with a wrong number
-				seen[i] = true
-				got = append(got, time.Since(began)-time.Duration(binary.BigEndian.Uint64(buf[8:])))
-			}
-		}
-		times <- got
-	}()
+	go func() { times <- answers(c, count) }()
 	var r RTT
 	var failed error
-	buf := make([]byte, probeSize)
 	for ; r.Sent < count && ctx.Err() == nil && failed == nil; r.Sent++ {
-		binary.BigEndian.PutUint64(buf, uint64(r.Sent))
-		binary.BigEndian.PutUint64(buf[8:], uint64(time.Since(began)))
-		if _, failed = c.WriteToUDPAddrPort(buf, to); failed == nil {
+		if _, failed = c.Write(request(r.Sent, time.Now())); failed == nil {
 			select {
 			case <-time.After(gap):
 			case <-ctx.Done():
@@ -108,4 +84,60 @@ func probe(ctx context.Context, c *net.UDPConn, to netip.AddrPort, count int, ga
 		r.Min, r.Median, r.P95, r.Max = got[0], at(0.5), at(0.95), got[len(got)-1]
 	}
 	return r, failed
+}
+
+// answers are the round trips of the probes that are answered until the deadline; of duplicates the first.
+func answers(c *net.IPConn, count int) (got []time.Duration) {
+	seen, buf, oob := make([]bool, count), make([]byte, DefaultMTU), make([]byte, 128)
+	for len(got) < count {
+		n, nOOB, _, _, err := c.ReadMsgIP(buf, oob)
+		if err != nil {
+			return got // the deadline
+		}
+		b := buf[:n]
+		if n > 0 && b[0]>>4 == 4 { // the kernel leaves IPv4's header in front
+			b = b[min(n, 4*int(b[0]&15)):]
+		}
+		if len(b) != probeSize || b[0] != echoReply {
+			continue
+		}
+		i := int(binary.BigEndian.Uint16(b[6:]))
+		came, ok := cameAt(oob[:nOOB])
+		if ok && i < count && !seen[i] {
+			seen[i] = true
+			got = append(got, came.Sub(time.Unix(0, int64(binary.BigEndian.Uint64(b[probeHeader:])))))
+		}
+	}
+	return got
+}
+
+// request is probe number i.
+func request(i int, now time.Time) []byte {
+	b := make([]byte, probeSize)
+	b[0] = echoRequest
+	binary.BigEndian.PutUint16(b[6:], uint16(i))
+	binary.BigEndian.PutUint64(b[probeHeader:], uint64(now.UnixNano()))
+	sum := uint32(0)
+	for j := 0; j < len(b); j += 2 {
+		sum += uint32(binary.BigEndian.Uint16(b[j:]))
+	}
+	for sum>>16 != 0 {
+		sum = sum>>16 + sum&0xffff
+	}
+	binary.BigEndian.PutUint16(b[2:], ^uint16(sum))
+	return b
+}
+
+// cameAt is when the kernel got a packet, from its control message.
+func cameAt(oob []byte) (time.Time, bool) {
+	all, err := unix.ParseSocketControlMessage(oob)
+	if err != nil {
+		return time.Time{}, false
+	}
+	for _, m := range all {
+		if m.Header.Level == unix.SOL_SOCKET && m.Header.Type == unix.SCM_TIMESTAMPNS && len(m.Data) >= 16 {
+			return time.Unix(int64(binary.NativeEndian.Uint64(m.Data)), int64(binary.NativeEndian.Uint64(m.Data[8:]))), true
+		}
+	}
+	return time.Time{}, false
 }
