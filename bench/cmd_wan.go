@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -198,6 +199,7 @@ func (a *app) wanPathCommand() *cobra.Command {
 
 // runWANPath is the whole life of that process.
 func (a *app) runWANPath(ctx context.Context, o *wanPathOptions) (err error) {
+	runtime.GOMAXPROCS(max(impair.Processors, runtime.GOMAXPROCS(0)))
 	c := impair.Config{Seed: o.seed, AToB: o.params, BToA: o.params}
 	for _, n := range []**impair.Namespace{&c.A, &c.B} {
 		made, err := impair.NewNamespace()

@@ -4,7 +4,6 @@
 package impair
 
 import (
-	"container/heap"
 	"math/rand/v2"
 	"time"
 )
@@ -193,7 +192,7 @@ func (l *Link) depart(at time.Duration, p packet) {
 			p.due += time.Duration((2*l.jitter.Float64() - 1) * float64(l.p.Jitter))
 		}
 	}
-	heap.Push(&l.flight, p)
+	l.flight.push(p)
 }
 
 // Next is the time at which the link wants to be asked again, and whether there is one: when a packet is sent or arrives.
@@ -217,7 +216,7 @@ func (l *Link) Pop(now time.Duration) (data []byte, ok bool) {
 	if len(l.flight) == 0 || l.flight[0].due > now {
 		return nil, false
 	}
-	p, _ := heap.Pop(&l.flight).(packet)
+	p := l.flight.pop()
 	l.heldBytes -= len(p.data)
 	l.c.Held--
 	l.c.Out++
@@ -239,19 +238,46 @@ func (l *Link) unsent(size int) {
 	l.c.Unsent++
 }
 
-// flight is a heap of the packets under way.
+// flight is a heap of the packets under way. It is not container/heap's because that allocates for each packet, and a collection of garbage waits
+// for threads that the scheduler may let wait.
 type flight []packet
 
-func (f flight) Len() int { return len(f) }
-func (f flight) Less(i, j int) bool {
+func (f flight) before(i, j int) bool {
 	return f[i].due < f[j].due || f[i].due == f[j].due && f[i].serial < f[j].serial
 }
-func (f flight) Swap(i, j int) { f[i], f[j] = f[j], f[i] }
-func (f *flight) Push(x any)   { *f = append(*f, x.(packet)) }
-func (f *flight) Pop() any {
-	old := *f
-	p := old[len(old)-1]
-	old[len(old)-1] = packet{}
-	*f = old[:len(old)-1]
-	return p
+
+func (f *flight) push(p packet) {
+	h := append(*f, p)
+	*f = h
+	for i := len(h) - 1; i > 0; {
+		parent := (i - 1) / 2
+		if !h.before(i, parent) {
+			return
+		}
+		h[i], h[parent] = h[parent], h[i]
+		i = parent
+	}
+}
+
+// pop takes the packet that arrives first; there is one.
+func (f *flight) pop() packet {
+	h := *f
+	first, last := h[0], len(h)-1
+	h[0], h[last] = h[last], packet{}
+	h = h[:last]
+	*f = h
+	for i := 0; ; {
+		child := 2*i + 1
+		if child >= len(h) {
+			return first
+		}
+		if child+1 < len(h) && h.before(child+1, child) {
+			child++
+		}
+		if !h.before(child, i) {
+			return first
+		}
+		h[i], h[child] = h[child], h[i]
+		i = child
+	}
 }

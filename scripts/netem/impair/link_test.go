@@ -311,6 +311,26 @@ func TestLinkBounds(t *testing.T) {
 	}
 }
 
+// A link that has seen its load allocates nothing for a packet: no collection of garbage then stops its thread.
+func TestLinkAllocatesNothing(t *testing.T) {
+	l := NewLink(1, Params{Delay: time.Millisecond, Rate: MaxRate, Jitter: time.Millisecond, Duplicate: 0.1})
+	b, now := make([]byte, DefaultMTU), time.Duration(0)
+	turn := func() {
+		for range 20 {
+			l.Push(now, b)
+			now += 10 * time.Microsecond
+		}
+		for _, ok := l.Pop(now); ok; _, ok = l.Pop(now) {
+		}
+	}
+	for range 1000 {
+		turn()
+	}
+	if n := testing.AllocsPerRun(500, turn); n > 0 {
+		t.Errorf("%v allocations for 20 packets", n)
+	}
+}
+
 // FuzzLink has a link live through any changes and packets: it stays balanced, asks for no time before now, and in the end is empty.
 func FuzzLink(f *testing.F) {
 	f.Add(uint64(1), []byte{0, 10, 1, 200, 2, 30, 3, 5, 0, 99, 4, 1, 0, 7})

@@ -18,7 +18,9 @@ type runner struct {
 	from, to int // descriptors; the Pair's
 	mtu      int
 	began    time.Time
-	wake     int // an eventfd: something has been changed
+	wake     int            // an eventfd: something has been changed
+	fds      [2]unix.PollFd // what sleep waits for; they are here so that nothing is allocated for each packet
+	timer    unix.Timespec  // and how long
 
 	mu      sync.Mutex
 	link    *Link
@@ -106,8 +108,8 @@ func (r *runner) turn(buf []byte) (wait *unix.Timespec, stopped bool, err error)
 	default:
 		at = max(0, at-r.now())
 	}
-	ts := unix.NsecToTimespec(int64(at))
-	return &ts, false, nil
+	r.timer = unix.NsecToTimespec(int64(at))
+	return &r.timer, false, nil
 }
 
 // receive reads up to a batch of packets. more: there may be others.
@@ -149,7 +151,8 @@ func (r *runner) deliver() error {
 
 // sleep waits for a packet, a change or the time.
 func (r *runner) sleep(wait *unix.Timespec) error {
-	fds := []unix.PollFd{{Fd: int32(r.from), Events: unix.POLLIN}, {Fd: int32(r.wake), Events: unix.POLLIN}}
+	r.fds = [2]unix.PollFd{{Fd: int32(r.from), Events: unix.POLLIN}, {Fd: int32(r.wake), Events: unix.POLLIN}}
+	fds := r.fds[:]
 	if _, err := unix.Ppoll(fds, wait, nil); err != nil && !errors.Is(err, unix.EINTR) {
 		return os.NewSyscallError("ppoll", err)
 	}

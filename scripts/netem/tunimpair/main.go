@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
+	"runtime"
 	"syscall"
 	"time"
 
@@ -112,6 +113,7 @@ func (o *options) serve(ctx context.Context, stdout io.Writer) (err error) {
 	if err := impair.Available(); err != nil || o.probe {
 		return err
 	}
+	runtime.GOMAXPROCS(max(impair.Processors, runtime.GOMAXPROCS(0)))
 	for _, n := range []struct {
 		path string
 		to   **impair.Namespace
