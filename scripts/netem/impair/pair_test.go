@@ -5,6 +5,7 @@ import (
 	"math"
 	"net"
 	"os"
+	"os/exec"
 	"testing"
 	"time"
 
@@ -217,6 +218,41 @@ func TestPathRate(t *testing.T) {
 		}
 		return float64(f.received-1) * (payload + head) * 8 / f.took.Seconds() / 1e6
 	})
+}
+
+// A device that someone removes ends the path with an error, and does not have a thread turn for nothing.
+func TestPathDeviceRemoved(t *testing.T) {
+	ip, err := exec.LookPath("ip")
+	if err != nil {
+		t.Skip(err)
+	}
+	if err := Available(); err != nil {
+		t.Skip(err)
+	}
+	var c Config
+	for _, n := range []**Namespace{&c.A, &c.B} {
+		made, err := NewNamespace()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer made.Close()
+		*n = made
+	}
+	p, err := Open(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.A.Inside(func() error { return exec.Command(ip, "link", "delete", Device).Run() }); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(20 * time.Second); p.Err() == nil; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the path has not noticed")
+		}
+	}
+	if err := p.Close(); err == nil {
+		t.Error("Close does not tell")
+	}
 }
 
 // What cannot be made is refused before anything is there, and the default addresses are those of one network.

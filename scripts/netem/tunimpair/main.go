@@ -31,7 +31,6 @@ type options struct {
 	config     impair.Config
 	nsA, nsB   string
 	withParent bool
-	probe      bool
 }
 
 // counters are what is printed at the end.
@@ -94,7 +93,6 @@ func parse(args []string, stderr io.Writer) (*options, error) {
 	f.IntVar(&o.config.MTU, "mtu", impair.DefaultMTU, "MTU of the devices, bytes")
 	f.Uint64Var(&o.config.Seed, "seed", 1, "of everything that is left to chance")
 	f.BoolVar(&o.withParent, "with-parent", false, "end when standard input closes")
-	f.BoolVar(&o.probe, "probe", false, "only say whether there can be such a path here")
 	if err := f.Parse(args); err != nil {
 		return nil, err
 	}
@@ -102,7 +100,7 @@ func parse(args []string, stderr io.Writer) (*options, error) {
 	switch {
 	case f.NArg() > 0:
 		return nil, fmt.Errorf("no argument is allowed, got %q", f.Args())
-	case !o.probe && (o.nsA == "" || o.nsB == ""):
+	case o.nsA == "" || o.nsB == "":
 		return nil, errors.New("--ns-a and --ns-b are needed: paths of network namespaces")
 	}
 	return o, o.config.Validate()
@@ -110,7 +108,7 @@ func parse(args []string, stderr io.Writer) (*options, error) {
 
 // serve is the path's whole life.
 func (o *options) serve(ctx context.Context, stdout io.Writer) (err error) {
-	if err := impair.Available(); err != nil || o.probe {
+	if err := impair.Available(); err != nil {
 		return err
 	}
 	runtime.GOMAXPROCS(max(impair.Processors, runtime.GOMAXPROCS(0)))
