@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -199,7 +198,9 @@ func (a *app) wanPathCommand() *cobra.Command {
 
 // runWANPath is the whole life of that process.
 func (a *app) runWANPath(ctx context.Context, o *wanPathOptions) (err error) {
-	runtime.GOMAXPROCS(max(impair.Processors, runtime.GOMAXPROCS(0)))
+	if err := impair.Dedicate(); err != nil {
+		fmt.Fprintf(a.stderr, "on a busy machine packets will be late, which is counted: %v\n", err)
+	}
 	c := impair.Config{Seed: o.seed, AToB: o.params, BToA: o.params}
 	for _, n := range []**impair.Namespace{&c.A, &c.B} {
 		made, err := impair.NewNamespace()

@@ -34,9 +34,8 @@ const (
 	// deviceQueue is how many packets the kernel keeps for the thread that reads a device. The link's own queue is the one that is to
 	// overflow; this one covers a thread that was not scheduled for 0.2 s at 100,000 packets a second.
 	deviceQueue = 20000
-	// Processors is what programs whose only work is a path should give the Go runtime at least (runtime.GOMAXPROCS): a thread back from the
-	// kernel needs one of them, and one may be held by a thread without the priority that the scheduler lets wait.
-	Processors = 8
+	// processors is what Dedicate gives the Go runtime at least: a thread back from the kernel needs one at once.
+	processors = 8
 	// threadPriority is the lowest of the real-time ones. The threads that hand packets on have it, as a network does not wait for the
 	// programs that use it. A nice value would not do: where the kernel groups processes by session it counts within the group only.
 	threadPriority = 1

@@ -72,8 +72,7 @@ func (r *runner) ended() error {
 func (r *runner) run() {
 	runtime.LockOSThread() // and never unlocked: the slack is the thread's
 	err := os.NewSyscallError("prctl", unix.Prctl(unix.PR_SET_TIMERSLACK, timerSlackNS, 0, 0, 0))
-	_ = unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_RR, Flags: unix.SCHED_FLAG_RESET_ON_FORK,
-		Priority: threadPriority}, 0) // where that is not allowed the emulation is later on a busy machine, and counts it
+	_ = realTime(0, unix.SCHED_FLAG_RESET_ON_FORK) // where that is not allowed the emulation is later on a busy machine, and counts it
 	buf := make([]byte, max(r.mtu, DefaultMTU))
 	for err == nil {
 		var wait *unix.Timespec

@@ -13,7 +13,6 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
-	"runtime"
 	"syscall"
 	"time"
 
@@ -61,7 +60,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 			cancel()
 		}()
 	}
-	if err := o.serve(ctx, stdout); err != nil {
+	if err := o.serve(ctx, stdout, stderr); err != nil {
 		fmt.Fprintln(stderr, "tunimpair:", err)
 		return exitFailed
 	}
@@ -107,11 +106,13 @@ func parse(args []string, stderr io.Writer) (*options, error) {
 }
 
 // serve is the path's whole life.
-func (o *options) serve(ctx context.Context, stdout io.Writer) (err error) {
+func (o *options) serve(ctx context.Context, stdout, stderr io.Writer) (err error) {
 	if err := impair.Available(); err != nil {
 		return err
 	}
-	runtime.GOMAXPROCS(max(impair.Processors, runtime.GOMAXPROCS(0)))
+	if err := impair.Dedicate(); err != nil {
+		fmt.Fprintln(stderr, "tunimpair: on a busy machine packets will be late, which is counted:", err)
+	}
 	for _, n := range []struct {
 		path string
 		to   **impair.Namespace
