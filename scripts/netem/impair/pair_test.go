@@ -203,13 +203,14 @@ func TestPathLoss(t *testing.T) {
 	}
 }
 
-// A flow of twice the rate comes out at the rate, and what is too much is counted as overflow.
+// A flow of four times the rate comes out at the rate, and what is too much is counted as overflow. The queue is long: a sender that the machine
+// does not let run for a while leaves it full.
 func TestPathRate(t *testing.T) {
 	const rate = 20_000_000 / 8 // bytes/s
-	p := path(t, Config{AToB: Params{Rate: rate}})
+	p := path(t, Config{AToB: Params{Rate: rate, QueuePackets: 4000, QueueBytes: 8 << 20}})
 	within(t, "rate, Mbit/s", 20, func() float64 {
 		const payload, head = 1200, 28 // IPv4 and UDP
-		f := &flow{count: 12_000, payload: payload, perSecond: 2 * rate / (payload + head)}
+		f := &flow{count: 12_000, payload: payload, perSecond: 4 * rate / (payload + head)}
 		f.run(t, p)
 		c := p.Counters(AToB)
 		t.Logf("received %d of %d in %v: %+v", f.received, f.count, f.took, c)
