@@ -44,7 +44,7 @@ func (a *app) validateHTML(f *pflag.FlagSet) error {
 		return refuse("the name of a file")
 	}
 	for _, name := range reportFlags {
-		if other := f.Lookup(name); other != nil && other.Value.String() != "" && filepath.Clean(other.Value.String()) == filepath.Clean(a.html) {
+		if other := f.Lookup(name); other != nil && other.Value.String() != "" && sameFile(other.Value.String(), a.html) {
 			return refuse("another file than that of --" + name)
 		}
 	}
@@ -55,6 +55,18 @@ func (a *app) validateHTML(f *pflag.FlagSet) error {
 		return refuse("a file in a directory that is there")
 	}
 	return nil
+}
+
+// sameFile says whether two names are, or would be, of one file: by whatever way its directory is reached.
+func sameFile(a, b string) bool {
+	x, aErr := os.Stat(a)
+	y, bErr := os.Stat(b)
+	if aErr == nil && bErr == nil {
+		return os.SameFile(x, y)
+	}
+	x, aErr = os.Stat(filepath.Dir(a))
+	y, bErr = os.Stat(filepath.Dir(b))
+	return aErr == nil && bErr == nil && os.SameFile(x, y) && filepath.Base(a) == filepath.Base(b)
 }
 
 // writeHTML writes the page when asked to.
@@ -94,7 +106,7 @@ func (a *app) reportCommand() *cobra.Command {
 
 // showReport is the command report.
 func (a *app) showReport(path string) error {
-	if a.html != "" && filepath.Clean(a.html) == filepath.Clean(path) {
+	if a.html != "" && sameFile(a.html, path) {
 		return usage(&load.FlagError{Flag: "html", Value: fmt.Sprintf("%q", a.html), Allowed: "another file than the report that is read"})
 	}
 	r, err := report.Read(path)

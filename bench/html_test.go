@@ -121,3 +121,28 @@ func TestEveryReportHasHTML(t *testing.T) {
 		t.Errorf("only %d commands write reports", commands)
 	}
 }
+
+// The page never takes the place of the report that it is made of, by whatever name.
+func TestSameFile(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(dir, link); err != nil {
+		t.Fatal(err)
+	}
+	for _, there := range []bool{false, true} {
+		if there {
+			if err := os.WriteFile("r.json", []byte("{}"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, name := range []string{"r.json", "./r.json", filepath.Join(dir, "r.json"), filepath.Join(link, "r.json")} {
+			if !sameFile("r.json", name) {
+				t.Errorf("there %v: r.json and %s are taken for two files", there, name)
+			}
+		}
+		if sameFile("r.json", "r.html") || sameFile("r.json", filepath.Join("nowhere", "r.json")) {
+			t.Error("different files are taken for one")
+		}
+	}
+}

@@ -152,8 +152,10 @@ by_tun() { # with parent: yes or no
 	local binary=${NETEM_TUNIMPAIR:-} args here i
 	here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 	if [ -z "$binary" ]; then
-		binary=$state/tunimpair
 		command -v go >/dev/null || fail "the kernel has no tc netem, and there is no go to build tunimpair with; NETEM_TUNIMPAIR may name a built one"
+		# Not below /run, where many systems let nothing be executed.
+		mktemp -d "${TMPDIR:-/tmp}/ronnetem.XXXXXX" >"$state/build"
+		binary=$(cat "$state/build")/tunimpair
 		(cd "$here" && go build -o "$binary" ./tunimpair) || fail "tunimpair could not be built"
 	fi
 	args=(--ns-a "/run/netns/$ns_a" --ns-b "/run/netns/$ns_b" --addr-a "$addr_a/30" --addr-b "$addr_b/30" --delay "$delay" --jitter "$jitter"
@@ -184,7 +186,7 @@ up() { # with parent: yes or no
 	privileged
 	mkdir -p "$root"
 	mkdir -m 700 "$state" 2>/dev/null || fail "there is a path $name already, or what is left of one; netem.sh down --name $name removes it"
-	trap 'code=$?; trap - EXIT; down_quietly; exit $code' EXIT
+	trap 'code=$?; trap - EXIT; trap "" INT TERM HUP; down_quietly; exit $code' EXIT # a second Ctrl-C must not leave half of it
 	trap 'exit 130' INT
 	trap 'exit 143' TERM HUP
 	make_namespace a "$ns_a"
@@ -226,6 +228,7 @@ down() {
 	fi
 	remove_namespace a "$ns_a"
 	remove_namespace b "$ns_b"
+	if [ -s "$state/build" ]; then rm -rf "$(cat "$state/build")"; fi
 	rm -rf "${state:?}"
 	rmdir "$root" 2>/dev/null || true
 }
@@ -239,19 +242,19 @@ at() { # namespace, command…
 		NETEM_MEANS="$(cat "$state/means")" ip netns exec "$ns" "$@"
 }
 
-# finish ends a process of ours and waits for it.
+# finish ends a process of ours, and all of its group where it leads one, and waits for it.
 finish() { # pid, tenths of a second to wait first
 	local i
 	for ((i = 0; i < $2; i++)); do
 		kill -0 "$1" 2>/dev/null || return 0
 		sleep 0.1
 	done
-	kill -TERM "$1" 2>/dev/null || return 0
+	kill -TERM -- "-$1" 2>/dev/null || kill -TERM "$1" 2>/dev/null || return 0
 	for ((i = 0; i < 50; i++)); do
 		kill -0 "$1" 2>/dev/null || return 0
 		sleep 0.1
 	done
-	kill -KILL "$1" 2>/dev/null || true
+	kill -KILL -- "-$1" 2>/dev/null || kill -KILL "$1" 2>/dev/null || true
 }
 
 # run is up, the command, and down. The command runs beside this shell, which so hears of signals while it does.
@@ -260,7 +263,7 @@ run() {
 	[ ${#cmd[@]} -gt 0 ] || refuse "run needs a command, after --"
 	up yes
 	if [ -n "$server" ]; then
-		(at "$ns_b" bash -c "$server") </dev/null &
+		(at "$ns_b" setsid bash -c "$server") </dev/null &
 		server_pid=$!
 	fi
 	(at "$ns_a" "${cmd[@]}") <&0 &
@@ -270,7 +273,8 @@ run() {
 	trap 'finish $pid 0; [ -z "$server_pid" ] || finish $server_pid 0; exit 143' TERM HUP
 	wait "$pid" || code=$?
 	[ -z "$server_pid" ] || finish "$server_pid" 0
-	trap - EXIT INT TERM HUP
+	trap - EXIT
+	trap '' INT TERM HUP
 	down >&2
 	exit "$code"
 }

@@ -225,6 +225,37 @@ func TestRun(t *testing.T) {
 	gone(t, name, env)
 }
 
+// The children of a server's shell end with it, and the emulation that netem.sh builds by itself leaves nothing.
+func TestRunEndsChildren(t *testing.T) {
+	name, env := path(t)
+	if _, err := exec.LookPath("go"); err != nil {
+		t.Skip(err)
+	}
+	pidFile, tmp := filepath.Join(t.TempDir(), "child"), t.TempDir()
+	own := []string{"NETEM_TUNIMPAIR=", "TMPDIR=" + tmp}
+	status, stdout, stderr := netem(t, own, "run", "--name", name, "--delay", "1ms", "--server", "(echo $BASHPID >"+pidFile+"; exec sleep 600) | cat", "--",
+		"bash", "-c", "while [ ! -s "+pidFile+" ]; do sleep 0.05; done")
+	if status != 0 {
+		t.Fatalf("exit status %d: %s%s", status, stdout, stderr)
+	}
+	gone(t, name, env)
+	text, err := os.ReadFile(pidFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	for end := time.Now().Add(10 * time.Second); err == nil && syscall.Kill(pid, 0) == nil && time.Now().Before(end); {
+		time.Sleep(50 * time.Millisecond)
+	}
+	if err != nil || !errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
+		t.Errorf("the server's child %d is left, %v", pid, err)
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+	}
+	if left, err := os.ReadDir(tmp); err != nil || len(left) > 0 {
+		t.Errorf("%v is left, %v", left, err)
+	}
+}
+
 // Ctrl-C, and a signal to the script alone, end the command and remove everything.
 func TestSignals(t *testing.T) {
 	for _, c := range []struct {

@@ -3,6 +3,7 @@ package impair
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"runtime"
 
@@ -44,7 +45,9 @@ func NewNamespace() (*Namespace, error) {
 		}
 		n, err := OpenNamespace("/proc/thread-self/ns/net")
 		if err == nil {
-			err = linkUp("lo")
+			if err = linkUp("lo"); err != nil {
+				n, err = nil, errors.Join(err, n.Close())
+			}
 		}
 		done <- result{n, err}
 	}()
@@ -88,7 +91,10 @@ func Available() error {
 		if err != nil {
 			return err
 		}
-		return unix.Close(t)
+		return errors.Join(configure("probe", netip.MustParsePrefix("198.18.255.1/30"), 1500), unix.Close(t))
 	})
+	if err != nil && !errors.Is(err, ErrUnable) {
+		err = fmt.Errorf("%w: %w", ErrUnable, err)
+	}
 	return errors.Join(err, n.Close())
 }
