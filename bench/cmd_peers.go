@@ -111,7 +111,18 @@ func (o *peersOptions) validate(chosen bool) error {
 	if len(o.names) == 0 {
 		refuse("workloads", "none", offered)
 	}
+	if o.gate && errors.Join(errs...) == nil && !o.judges() {
+		refuse("gate", "true", []string{"with a peer and a workload that have a target: nettls, gnet or quic-go"})
+	}
 	return errors.Join(errs...)
+}
+
+// judges says whether anything that is to be measured has a target.
+func (o *peersOptions) judges() bool {
+	return slices.ContainsFunc(o.matches, func(m match) bool {
+		return slices.ContainsFunc(m.peers, func(p peerKind) bool { return p.judged }) &&
+			slices.ContainsFunc(m.workloads, func(w workload) bool { return w.cpuLimit > 0 || w.rate != nil })
+	})
 }
 
 // match puts the chosen peers and workloads together, by transport, and says which workloads the peers' transports have.

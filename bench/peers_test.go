@@ -227,6 +227,7 @@ func TestPeerThatBreaks(t *testing.T) {
 func peersRefusals() []refusal {
 	return []refusal{
 		{"peers --peers nettls,nobody", []string{"--peers", "nobody", "nettls, nbio, tokio-rustls, gnet, quic-go"}},
+		{"peers --gate --peers nbio,tokio-rustls", []string{"--gate", "nettls, gnet or quic-go"}},
 		{"peers --peers=", []string{"--peers", "none"}},
 		{"peers --peers gnet --workloads 64k-8x16", []string{"--workloads", "64k-8x16", "4k-50x1, 4k-50x16, 1k-200x4, 64k-8x4"}},
 		{"peers --workloads 16k-open", []string{"--workloads", "16k-open", "64k-one-way"}},

@@ -108,6 +108,11 @@ func TestColdLoadOnEveryTransport(t *testing.T) {
 					p.Cold.Handshake.Count == 0 || p.Cold.Handshake.P50 > p.Latency.P50 || p.GbpsEachWay <= 0 {
 					t.Errorf("%+v, %+v", p, p.Cold)
 				}
+				for _, size := range p.BySize {
+					if size.Frames == 0 && p.Frames > 2 {
+						t.Errorf("no frame of %d bytes in %d: %+v", size.Payload, p.Frames, p.BySize)
+					}
+				}
 				if most, _ := g.counts(); transport == TLS && (most > cfg.Conns || most == 0) {
 					t.Errorf("%d connections at once, allowed are %d", most, cfg.Conns)
 				}

@@ -114,10 +114,11 @@ func gcd(a, b int) int {
 type templates struct {
 	all   []*template
 	order []uint8 // which is next; nil: there is one
+	cold  bool
 }
 
 func newTemplates(c *Config) *templates {
-	t := new(templates)
+	t := &templates{cold: c.Cold}
 	for _, p := range c.parts() {
 		t.all = append(t.all, newTemplate(p.Payload, c.OneWay))
 	}
@@ -131,6 +132,9 @@ func newTemplates(c *Config) *templates {
 func (t *templates) part(conn int, seq uint64) int {
 	if t.order == nil {
 		return 0
+	}
+	if t.cold {
+		conn = 0 // requests are numbered over all connections, and which of them is free follows the same numbers
 	}
 	return int(t.order[(seq+uint64(conn))%uint64(len(t.order))])
 }
