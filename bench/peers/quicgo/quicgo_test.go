@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"encoding/binary"
 	"errors"
 	"io"
 	"testing"
@@ -13,7 +12,7 @@ import (
 	"github.com/quic-go/quic-go"
 	"go.uber.org/goleak"
 
-	"github.com/ron-transport/ron-transport/bench/internal/cert"
+	"github.com/ron-transport/ron-transport/bench/internal/peertest"
 	"github.com/ron-transport/ron-transport/bench/internal/wire"
 )
 
@@ -22,19 +21,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // pair starts a server and dials it.
 func pair(t *testing.T, maxStreams int) (*Server, *quic.Conn) {
 	t.Helper()
-	files, err := cert.Make()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = files.Remove() })
-	crt, err := files.Load()
-	if err != nil {
-		t.Fatal(err)
-	}
-	roots, err := cert.Pool(files.Cert)
-	if err != nil {
-		t.Fatal(err)
-	}
+	_, crt, roots := peertest.Certificate(t)
 	s, err := Listen("127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{crt}}, maxStreams)
 	if err != nil {
 		t.Fatal(err)
@@ -53,18 +40,6 @@ func pair(t *testing.T, maxStreams int) (*Server, *quic.Conn) {
 	return s, c
 }
 
-// request is a frame with n bytes of payload that depend on id.
-func request(n int, id uint64) []byte {
-	b := make([]byte, wire.HeaderLen+n)
-	binary.BigEndian.PutUint32(b, uint32(len(b)))
-	b[5], b[7] = 1, 1
-	binary.BigEndian.PutUint64(b[30:], id)
-	for i := range n {
-		b[wire.HeaderLen+i] = byte(uint64(i)*7 + id)
-	}
-	return b
-}
-
 func TestEchoesAllSizesOnManyStreams(t *testing.T) {
 	s, c := pair(t, 8)
 	if st := c.ConnectionState().TLS; st.Version != tls.VersionTLS13 || st.NegotiatedProtocol != "oap/1" {
@@ -79,7 +54,7 @@ func TestEchoesAllSizesOnManyStreams(t *testing.T) {
 		_ = str.SetDeadline(time.Now().Add(30 * time.Second))
 		var want []byte
 		for _, n := range sizes {
-			f := request(n, id)
+			f := peertest.Request(n, id)
 			if _, err := str.Write(f); err != nil {
 				t.Fatal(err)
 			}
@@ -119,9 +94,7 @@ func TestBadFrameAndStreamLimit(t *testing.T) {
 	if _, err := c.OpenStream(); !errors.As(err, &limit) {
 		t.Errorf("a second stream where one is allowed: %v", err)
 	}
-	bad := request(0, 0)
-	bad[5] = 9
-	if _, err := str.Write(bad); err != nil {
+	if _, err := str.Write(peertest.Spoilt(5, 9)); err != nil {
 		t.Fatal(err)
 	}
 	_ = str.SetDeadline(time.Now().Add(30 * time.Second))
@@ -143,7 +116,7 @@ func TestBadFrameAndStreamLimit(t *testing.T) {
 
 // A frame that ends too early is an error, the end between two frames is none.
 func TestReadFrameEnds(t *testing.T) {
-	f := request(10, 1)
+	f := peertest.Request(10, 1)
 	for n, want := range map[int]error{0: io.EOF, 5: io.ErrUnexpectedEOF, wire.HeaderLen: io.ErrUnexpectedEOF, len(f) - 1: io.ErrUnexpectedEOF, len(f): nil} {
 		buf := make([]byte, wire.HeaderLen)
 		if _, err := ReadFrame(bytes.NewReader(f[:n]), &buf); err != want {

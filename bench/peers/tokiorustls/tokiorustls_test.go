@@ -4,9 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"encoding/binary"
 	"errors"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,8 +12,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ron-transport/ron-transport/bench/internal/cert"
 	"github.com/ron-transport/ron-transport/bench/internal/child"
+	"github.com/ron-transport/ron-transport/bench/internal/peertest"
 	"github.com/ron-transport/ron-transport/bench/internal/wire"
 )
 
@@ -31,15 +29,7 @@ func server(t *testing.T) (*child.Process, string, *tls.Config) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	files, err := cert.Make()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = files.Remove() })
-	pool, err := cert.Pool(files.Cert)
-	if err != nil {
-		t.Fatal(err)
-	}
+	files, _, roots := peertest.Certificate(t)
 	p, err := child.Start(nil, exe, "--listen", "127.0.0.1:0", "--cert", files.Cert, "--key", files.Key)
 	if err != nil {
 		t.Fatal(err)
@@ -53,19 +43,7 @@ func server(t *testing.T) (*child.Process, string, *tls.Config) {
 	if !ok || !strings.Contains(line, "transport=peer-tokio-rustls pid=") {
 		t.Fatalf("it said %q", line)
 	}
-	return p, addr, &tls.Config{RootCAs: pool, NextProtos: []string{"oap/1"}, ClientSessionCache: tls.NewLRUClientSessionCache(1)}
-}
-
-// request is a frame with n bytes of payload that depend on id.
-func request(n int, id uint64) []byte {
-	b := make([]byte, wire.HeaderLen+n)
-	binary.BigEndian.PutUint32(b, uint32(len(b)))
-	b[5], b[7] = 1, 1
-	binary.BigEndian.PutUint64(b[30:], id)
-	for i := range n {
-		b[wire.HeaderLen+i] = byte(uint64(i)*7 + id)
-	}
-	return b
+	return p, addr, &tls.Config{RootCAs: roots, NextProtos: []string{"oap/1"}, ClientSessionCache: tls.NewLRUClientSessionCache(1)}
 }
 
 func dial(t *testing.T, addr string, cfg *tls.Config) *tls.Conn {
@@ -88,55 +66,17 @@ func TestEchoesAllSizesInOrderAndResumes(t *testing.T) {
 		if st.Version != tls.VersionTLS13 || st.NegotiatedProtocol != "oap/1" || st.CipherSuite != tls.TLS_AES_128_GCM_SHA256 || st.DidResume != (round > 0) {
 			t.Errorf("round %d: version %#x, ALPN %q, suite %#x, resumed %v", round, st.Version, st.NegotiatedProtocol, st.CipherSuite, st.DidResume)
 		}
-		var out, want []byte
-		for i, n := range sizes {
-			f := request(n, uint64(i))
-			out = append(out, f...)
-			wire.MakeReply(f)
-			want = append(want, f...)
-		}
-		go func() {
-			for len(out) > 0 { // odd pieces, so that frames begin and end anywhere in a read
-				n := min(len(out), 30011)
-				if _, err := c.Write(out[:n]); err != nil {
-					return
-				}
-				out = out[n:]
-			}
-		}()
-		got := make([]byte, len(want))
-		if _, err := io.ReadFull(c, got); err != nil {
-			t.Fatal(err)
-		}
-		if !bytes.Equal(got, want) {
-			t.Error("the replies differ from the requests")
-		}
-		if err := c.CloseWrite(); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := c.Read(got); err != io.EOF {
-			t.Errorf("after the end: %v, want EOF", err)
-		}
-	}
-	spoilt := func(at int, v byte) []byte {
-		b := request(0, 0)
-		b[at] = v
-		return b
+		peertest.Echo(t, c, sizes)
+		peertest.Ends(t, c)
 	}
 	for _, b := range [][]byte{
-		spoilt(5, 9),                           // version
-		spoilt(0, 0xff),                        // length
-		spoilt(29, 1),                          // a capability without START
-		append(request(3, 1), spoilt(6, 1)...), // a reserved flag, behind a good frame
+		peertest.Spoilt(5, 9),    // version
+		peertest.Spoilt(0, 0xff), // length
+		peertest.Spoilt(29, 1),   // a capability without START
+		append(peertest.Request(3, 1), peertest.Spoilt(6, 1)...), // a reserved flag, behind a good frame
 	} {
 		c := dial(t, addr, cfg)
-		if _, err := c.Write(b); err != nil {
-			t.Fatal(err)
-		}
-		got, _ := io.ReadAll(c)
-		if want := len(b) - wire.HeaderLen; len(got) != want {
-			t.Errorf("%d bytes came back before the end, want %d", len(got), want)
-		}
+		peertest.Refuses(t, c, b)
 	}
 	if err := p.Stop(patience); err != nil {
 		t.Error(err)
@@ -153,11 +93,7 @@ func TestEndsWithItsParentAndRefuses(t *testing.T) {
 	if err != nil {
 		t.Skip(err)
 	}
-	files, err := cert.Make()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer files.Remove()
+	files, _, _ := peertest.Certificate(t)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	args := []string{"--listen", "127.0.0.1:0", "--cert", files.Cert, "--key", files.Key}
