@@ -68,12 +68,8 @@ func workloadNames(transport string) []string {
 
 // compareOptions are the flags of ronbench compare.
 type compareOptions struct {
+	comparisonOptions
 	transport string
-	names     []string
-	rounds    int
-	duration  time.Duration
-	json      string
-	gate      bool
 
 	chosen []workload
 }
@@ -97,12 +93,9 @@ func (a *app) compareCommand() *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.transport, "transport", load.TLS, "tls, tcp or quic")
-	f.StringSliceVar(&o.names, "workloads", nil, "which of "+strings.Join(workloadNames(load.TLS), ", ")+" (payload, connections x in flight); quic: "+
-		strings.Join(workloadNames(load.QUIC), ", ")+" (connections x streams); default: all of the transport")
-	f.IntVar(&o.rounds, "rounds", 5, "pairs of measurements per workload")
-	f.DurationVar(&o.duration, "duration", 5*time.Second, "measuring window of each measurement")
-	f.StringVar(&o.json, "json", "", "write the report to this file")
-	f.BoolVar(&o.gate, "gate", false, "exit with status 1 when a ratio is above its limit")
+	o.register(f, 5*time.Second, "which of "+strings.Join(workloadNames(load.TLS), ", ")+" (payload, connections x in flight); quic: "+
+		strings.Join(workloadNames(load.QUIC), ", ")+" (connections x streams); default: all of the transport",
+		"pairs of measurements per workload", "exit with status 1 when a ratio is above its limit")
 	return cmd
 }
 
@@ -115,7 +108,7 @@ func (o *compareOptions) validate(chosen bool) error {
 	if !chosen {
 		o.names = names
 	}
-	errs = append(errs, load.CheckRange("rounds", o.rounds, 1, maxRounds), load.CheckDuration("duration", o.duration, load.MinWindow, load.MaxWindow))
+	errs = append(errs, o.comparisonOptions.validate())
 	o.chosen = nil
 	for _, w := range workloads(o.transport) {
 		if slices.Contains(o.names, w.name) {
@@ -137,7 +130,7 @@ func (o *compareOptions) validate(chosen bool) error {
 func (a *app) compare(ctx context.Context, o *compareOptions) error {
 	i := slices.IndexFunc(peerKinds(), func(p peerKind) bool { return p.judged && p.transport == o.transport })
 	c := &comparison{
-		a: a, kind: report.KindCompare, rounds: o.rounds, duration: o.duration, json: o.json, gate: o.gate,
+		comparisonOptions: o.comparisonOptions, a: a, kind: report.KindCompare,
 		matches: []match{{o.transport, o.chosen, peerKinds()[i : i+1]}},
 	}
 	return c.run(ctx)

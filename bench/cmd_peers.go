@@ -15,12 +15,8 @@ import (
 
 // peersOptions are the flags of ronbench peers.
 type peersOptions struct {
-	peers    []string
-	names    []string // of workloads
-	rounds   int
-	duration time.Duration
-	json     string
-	gate     bool
+	comparisonOptions
+	peers []string
 
 	matches []match
 }
@@ -45,12 +41,8 @@ func (a *app) peersCommand() *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.StringSliceVar(&o.peers, "peers", peerFlags(), "which peers")
-	f.StringSliceVar(&o.names, "workloads", nil, "which of "+strings.Join(peersWorkloadNames(), ", ")+" (payload, connections x in flight; on QUIC "+
-		"connections x streams); default: all that the peers' transports have")
-	f.IntVar(&o.rounds, "rounds", 5, "rounds per workload")
-	f.DurationVar(&o.duration, "duration", 2*time.Second, "measuring window of each measurement")
-	f.StringVar(&o.json, "json", "", "write the report to this file")
-	f.BoolVar(&o.gate, "gate", false, "exit with status 1 when a target is missed")
+	o.register(f, 2*time.Second, "which of "+strings.Join(peersWorkloadNames(), ", ")+" (payload, connections x in flight; on QUIC "+
+		"connections x streams); default: all that the peers' transports have", "rounds per workload", "exit with status 1 when a target is missed")
 	return cmd
 }
 
@@ -86,7 +78,7 @@ func peersWorkloadNames() []string {
 
 // validate also makes the matches.
 func (o *peersOptions) validate(chosen bool) error {
-	errs := []error{load.CheckRange("rounds", o.rounds, 1, maxRounds), load.CheckDuration("duration", o.duration, load.MinWindow, load.MaxWindow)}
+	errs := []error{o.comparisonOptions.validate()}
 	refuse := func(flag, value string, allowed []string) {
 		errs = append(errs, &load.FlagError{Flag: flag, Value: value, Allowed: strings.Join(allowed, ", ")})
 	}
@@ -120,8 +112,9 @@ func (o *peersOptions) validate(chosen bool) error {
 // judges says whether anything that is to be measured has a target.
 func (o *peersOptions) judges() bool {
 	return slices.ContainsFunc(o.matches, func(m match) bool {
-		return slices.ContainsFunc(m.peers, func(p peerKind) bool { return p.judged }) &&
-			slices.ContainsFunc(m.workloads, func(w workload) bool { return w.cpuLimit > 0 || w.rate != nil })
+		return slices.ContainsFunc(m.peers, func(p peerKind) bool {
+			return slices.ContainsFunc(m.workloads, func(w workload) bool { return p.targets(&w) })
+		})
 	})
 }
 
@@ -152,6 +145,6 @@ func (o *peersOptions) match() (ms []match, offered []string) {
 
 // peers runs the comparison with all of them.
 func (a *app) peers(ctx context.Context, o *peersOptions) error {
-	c := &comparison{a: a, kind: report.KindPeers, matches: o.matches, rounds: o.rounds, duration: o.duration, json: o.json, gate: o.gate, skips: true}
+	c := &comparison{comparisonOptions: o.comparisonOptions, a: a, kind: report.KindPeers, matches: o.matches, skips: true}
 	return c.run(ctx)
 }

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/pflag"
+
 	"github.com/ron-transport/ron-transport/bench/internal/cert"
 	"github.com/ron-transport/ron-transport/bench/internal/load"
 	"github.com/ron-transport/ron-transport/bench/internal/report"
@@ -59,6 +61,32 @@ func ourCommand(transport string) string {
 	return "tcp_echo_server"
 }
 
+// targets says whether a comparison with p under w has a target: what has none is shown.
+func (p *peerKind) targets(w *workload) bool { return p.judged && (w.cpuLimit > 0 || w.rate != nil) }
+
+// comparisonOptions are the flags of every comparison.
+type comparisonOptions struct {
+	names    []string // of workloads
+	rounds   int
+	duration time.Duration
+	json     string
+	gate     bool
+}
+
+// register declares the flags; the texts say what they are about.
+func (o *comparisonOptions) register(f *pflag.FlagSet, duration time.Duration, names, rounds, gate string) {
+	f.StringSliceVar(&o.names, "workloads", nil, names)
+	f.IntVar(&o.rounds, "rounds", 5, rounds)
+	f.DurationVar(&o.duration, "duration", duration, "measuring window of each measurement")
+	f.StringVar(&o.json, "json", "", "write the report to this file")
+	f.BoolVar(&o.gate, "gate", false, gate)
+}
+
+// validate checks all but the names.
+func (o *comparisonOptions) validate() error {
+	return errors.Join(load.CheckRange("rounds", o.rounds, 1, maxRounds), load.CheckDuration("duration", o.duration, load.MinWindow, load.MaxWindow))
+}
+
 // match is ours against the peers of one transport, under its workloads.
 type match struct {
 	transport string
@@ -68,14 +96,11 @@ type match struct {
 
 // comparison measures matches: in each round of a workload ours and every peer, alternately, with fresh processes.
 type comparison struct {
-	a        *app
-	kind     string // of the report
-	matches  []match
-	rounds   int
-	duration time.Duration
-	json     string
-	gate     bool
-	skips    bool // a peer that cannot be measured is left out, and the rest goes on
+	comparisonOptions
+	a       *app
+	kind    string // of the report
+	matches []match
+	skips   bool // a peer that cannot be measured is left out, and the rest goes on
 
 	files    *cert.Files
 	progress *report.Progress
@@ -129,18 +154,17 @@ func (c *comparison) missing(ps []report.Pairing) []report.SLORow {
 		m := &c.matches[i]
 		for _, w := range m.workloads {
 			for _, peer := range m.peers {
-				if !peer.judged || (w.cpuLimit == 0 && w.rate == nil) {
+				if !peer.targets(&w) {
 					continue
 				}
 				have := 0
-				for j := range ps {
-					if p := &ps[j]; p.Transport == m.transport && p.Workload == w.name && p.PeerName == peer.name {
-						have = len(p.Rounds)
-					}
+				if i := slices.IndexFunc(ps, func(p report.Pairing) bool {
+					return p.Transport == m.transport && p.Workload == w.name && p.PeerName == peer.name
+				}); i >= 0 {
+					have = len(ps[i].Rounds)
 				}
 				if have < c.rounds {
-					rows = append(rows, report.SLORow{ID: "rounds", Phase: m.transport + " " + w.name, What: "rounds against " + peer.name, Op: ">=",
-						Target: float64(c.rounds), Measured: float64(have), Unit: "count", Verdict: report.Failed})
+					rows = append(rows, report.RoundsRow(m.transport, w.name, peer.name, have, c.rounds))
 				}
 			}
 		}

@@ -182,7 +182,8 @@ func TestPeerThatBreaks(t *testing.T) {
 	var stdout strings.Builder
 	a := &app{stdout: &stdout, stderr: os.Stderr, argv: []string{"ronbench"}}
 	c := &comparison{
-		a: a, kind: report.KindPeers, rounds: 2, duration: 100 * time.Millisecond, json: filepath.Join(t.TempDir(), "r.json"), skips: true,
+		comparisonOptions: comparisonOptions{rounds: 2, duration: 100 * time.Millisecond, json: filepath.Join(t.TempDir(), "r.json")},
+		a:                 a, kind: report.KindPeers, skips: true,
 		matches: []match{{load.TCP, []workload{{name: "small", load: load.Config{Payload: 64, Conns: 2, Depth: 1}, cpuLimit: 1e9}}, []peerKind{broken, gnet}}},
 	}
 	if err := c.run(t.Context()); err != nil {

@@ -62,7 +62,7 @@ func (b *builder) comparison(r *report.Report) *comparison {
 	var order []string
 	for i := range r.Compare {
 		p := &r.Compare[i]
-		k := named(p)
+		k := p.Phase()
 		if groups[k] == nil {
 			order = append(order, k)
 		}
@@ -85,9 +85,6 @@ func (b *builder) comparison(r *report.Report) *comparison {
 		ratioDots("Frames per second, ours / peer: right of 1 is better", r.Compare, fps, func(v, limit float64) bool { return v < limit }))
 	return out
 }
-
-// named is the workload's name with its transport.
-func named(p *report.Pairing) string { return strings.TrimSpace(p.Transport + " " + p.Workload) }
 
 // workloadBars has ours first; it is the same in all pairings of a workload of one run.
 func workloadBars(name string, ps []*report.Pairing) workload {
@@ -147,7 +144,7 @@ func ratioDots(title string, ps []report.Pairing, of func(*report.Pairing) (v, l
 			continue
 		}
 		d := dot{
-			Name: named(&ps[i]) + ", " + ps[i].PeerName, Value: fmt.Sprintf("%s (%s–%s)", report.Num(v), report.Num(low), report.Num(high)),
+			Name: ps[i].Phase() + ", " + ps[i].PeerName, Value: fmt.Sprintf("%s (%s–%s)", report.Num(v), report.Num(low), report.Num(high)),
 			At: 100 * v / top, Low: 100 * low / top, High: 100 * high / top, LimitAt: 100 * limit / top,
 		}
 		if limit > 0 {
@@ -184,7 +181,7 @@ func compareGrid(ps []report.Pairing) *grid {
 	}
 	for i := range ps {
 		p := &ps[i]
-		g.Rows = append(g.Rows, []string{named(p), p.PeerName, dash(p.Ours.CPUPerFrameUS, " µs"), dash(p.Peer.CPUPerFrameUS, " µs"), dash(p.Ratio, ""),
+		g.Rows = append(g.Rows, []string{p.Phase(), p.PeerName, dash(p.Ours.CPUPerFrameUS, " µs"), dash(p.Peer.CPUPerFrameUS, " µs"), dash(p.Ratio, ""),
 			report.Num(p.RatioMin) + "–" + report.Num(p.RatioMax), dash(p.Target, ""), dash(p.Ours.FPS, ""), dash(p.Peer.FPS, ""),
 			dash(p.Ours.P99, " ms"), dash(p.Peer.P99, " ms"), report.Num(float64(p.Ours.Errors)), report.Num(float64(p.Peer.Errors))})
 	}

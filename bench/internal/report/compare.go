@@ -199,8 +199,14 @@ func (p *Pairing) errors() uint64 {
 	return p.Ours.Errors + p.Peer.Errors
 }
 
-// phase names the pairing in the table of targets.
-func (p *Pairing) phase() string { return strings.TrimSpace(p.Transport + " " + p.Workload) }
+// Phase names the pairing in the table of targets: its transport and its workload.
+func (p *Pairing) Phase() string { return strings.TrimSpace(p.Transport + " " + p.Workload) }
+
+// RoundsRow is the row of a comparison with one peer that was to have so many rounds.
+func RoundsRow(transport, workload, peer string, have, want int) SLORow {
+	p := Pairing{Transport: transport, Workload: workload}
+	return row("rounds", p.Phase(), "rounds against "+peer, ">=", float64(want), float64(have), "count")
+}
 
 // JudgeRatios makes the rows of a comparison.
 func JudgeRatios(ps []Pairing) []SLORow {
@@ -213,7 +219,7 @@ func JudgeRatios(ps []Pairing) []SLORow {
 			if !p.judged() {
 				what = "requests without a right echo, ours"
 			}
-			rows = append(rows, row("errors", p.phase(), what, "<=", 0, float64(n), "count"))
+			rows = append(rows, row("errors", p.Phase(), what, "<=", 0, float64(n), "count"))
 		}
 	}
 	return rows
@@ -226,7 +232,7 @@ func (p *Pairing) rows() []SLORow {
 		if target == 0 {
 			return
 		}
-		r := row(id, p.phase(), what, op, target, measured, unit)
+		r := row(id, p.Phase(), what, op, target, measured, unit)
 		if measured <= 0 {
 			r.Verdict = Failed // no measurement gives that
 		}

@@ -53,7 +53,7 @@ func peersNotes(w io.Writer, ps []Pairing, left []LeftOutPeer) {
 	for i := range ps {
 		for j := range ps[i].Rounds {
 			if e := &ps[i].Rounds[j].Peer.Errors; e.Total() > 0 {
-				fmt.Fprintf(w, "  errors of %s, %s, round %d: %s, first %q\n", ps[i].PeerName, ps[i].phase(), j+1, e, e.FirstError)
+				fmt.Fprintf(w, "  errors of %s, %s, round %d: %s, first %q\n", ps[i].PeerName, ps[i].Phase(), j+1, e, e.FirstError)
 			}
 		}
 	}
@@ -76,8 +76,8 @@ func negotiatedNotes(w io.Writer, ps []Pairing) {
 	var seen []string // workloads whose rounds of ours are counted: all pairings of a workload have the same
 	for i := range ps {
 		p := &ps[i]
-		if !slices.Contains(seen, p.phase()) {
-			seen = append(seen, p.phase())
+		if !slices.Contains(seen, p.Phase()) {
+			seen = append(seen, p.Phase())
 			add(p.Transport, "ours", &p.Ours.Session)
 		}
 		add(p.Transport, p.PeerName, &p.Peer.Session)
