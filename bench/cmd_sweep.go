@@ -57,7 +57,7 @@ func (a *app) sweepCommand() *cobra.Command {
 // sweepNames are what --knob takes.
 func sweepNames() []string {
 	out := []string{sweepAll, ablation}
-	for _, k := range sweepKnobs() {
+	for _, k := range sweepTable() {
 		out = append(out, k.name)
 	}
 	return out

@@ -23,6 +23,7 @@ type sweepKnob struct {
 	unit   string // what is counted
 	refIs  string // what the reference is
 	values []sweepValue
+	probe  func() []sweepValue // of a knob whose values this machine must be asked for, in place of values; it takes a reactor for each
 
 	command string      // the server's
 	args    []string    // its flags, with every value
@@ -54,8 +55,19 @@ const (
 // ablation is the preset that turns features off, one by one.
 const ablation = "ablation"
 
-// sweepKnobs are all knobs that can be swept, for this machine.
+// sweepKnobs are all knobs that can be swept, with their values on this machine.
 func sweepKnobs() []sweepKnob {
+	knobs := sweepTable()
+	for i := range knobs {
+		if k := &knobs[i]; k.probe != nil {
+			k.values = k.probe()
+		}
+	}
+	return knobs
+}
+
+// sweepTable are the same without the values that are asked for: for their names, which every start of ronbench needs.
+func sweepTable() []sweepKnob {
 	knobs := []sweepKnob{
 		coalesceKnob(), resumptionKnob(), inflightKnob(), readBufferKnob(), loopsKnob(), congestionKnob(), nodelayKnob(), socketBuffersKnob(),
 		streamsKnob(), offloadKnob(), acceptKnob(),
@@ -201,7 +213,7 @@ func congestionKnob() sweepKnob {
 		name: "congestion", figure: "rate", unit: perFrame, refIs: theDefault, command: "tls_echo_server",
 		what:    "64 KiB frames over TLS, 8 connections with 4 in flight, on loopback, which loses nothing: what an algorithm costs, not what it is for",
 		load:    load.Config{Payload: 64 << 10, Conns: 8, Depth: 4},
-		values:  congestionValues(),
+		probe:   congestionValues,
 		measure: measureLoad, proof: func(_ *report.Phase, s *report.Server) string { return s.Control + " on the socket" },
 	}
 }
