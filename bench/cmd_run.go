@@ -134,20 +134,40 @@ func (a *app) runAll(ctx context.Context, o *runOptions) (err error) {
 	return a.finish(r, o.json)
 }
 
+// ends are where the two ends of a load run, when they are not both just here.
+type ends struct {
+	server, client         func(func() error) error // run what starts them
+	serverArgs, clientArgs []string                 // further flags of them
+	rttMS                  float64                  // of the path between them
+}
+
 // runOn starts a server, drives the loads against it, one after the other, and ends it.
 func (a *app) runOn(ctx context.Context, command string, files *cert.Files, loads []load.Config, r *report.Report, into *report.Server) error {
-	srv, err := a.startServer(command, files)
-	if err != nil {
+	here := func(f func() error) error { return f() }
+	return a.runBetween(ctx, &ends{server: here, client: here}, command, files, loads, r, into)
+}
+
+// runBetween is runOn with the ends elsewhere.
+func (a *app) runBetween(ctx context.Context, e *ends, command string, files *cert.Files, loads []load.Config, r *report.Report, into *report.Server) error {
+	var srv *serverProcess
+	if err := e.server(func() (err error) {
+		srv, err = a.startServer(command, files, e.serverArgs...)
+		return err
+	}); err != nil {
 		return err
 	}
 	for _, c := range loads {
-		p, err := a.runPhase(ctx, srv, files, c, a.stderr)
-		if err != nil {
+		var p *report.Phase
+		if err := e.client(func() (err error) {
+			p, err = a.runPhase(ctx, srv, files, c, a.stderr, e.clientArgs...)
+			return err
+		}); err != nil {
 			return errors.Join(err, srv.stop(nil))
 		}
 		if srv.transport == load.QUIC {
 			p.Name = "QUIC " + p.Name
 		}
+		p.RTTms = e.rttMS
 		r.Phases = append(r.Phases, *p)
 		if ctx.Err() != nil {
 			r.Interrupted = true

@@ -161,12 +161,13 @@ func (a *app) wanLoads(ctx context.Context, o *wanOptions, path *wanPath, files 
 		return err
 	}
 	r.WAN.Measure(rtt)
+	between := path.ends(r.WAN.MedianMS)
 	r.Server = new(report.Server)
-	if err := a.wanLoad(ctx, path, "tls_echo_server", files, o.loadTLS(), r, r.Server); err != nil || !o.quic || r.Interrupted {
+	if err := a.runBetween(ctx, between, "tls_echo_server", files, []load.Config{o.loadTLS()}, r, r.Server); err != nil || !o.quic || r.Interrupted {
 		return err
 	}
 	r.QUICServer = new(report.Server)
-	return a.wanLoad(ctx, path, "quic_echo_server", files, o.loadQUIC(), r, r.QUICServer)
+	return a.runBetween(ctx, between, "quic_echo_server", files, []load.Config{o.loadQUIC()}, r, r.QUICServer)
 }
 
 // wanPathCommand is the process of the path.

@@ -11,9 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/ron-transport/ron-transport/bench/internal/cert"
 	"github.com/ron-transport/ron-transport/bench/internal/child"
-	"github.com/ron-transport/ron-transport/bench/internal/load"
 	"github.com/ron-transport/ron-transport/bench/internal/report"
 	"github.com/ron-transport/ron-transport/scripts/netem/impair"
 )
@@ -109,29 +107,11 @@ func (p *wanPath) measure(ctx context.Context, a *app, asked time.Duration) (imp
 	return rtt, errors.Join(ctx.Err(), err)
 }
 
-// wanLoad starts a server at one end, drives the load from the other, and ends the server.
-func (a *app) wanLoad(ctx context.Context, path *wanPath, command string, files *cert.Files, c load.Config, r *report.Report, into *report.Server) error {
-	var srv *serverProcess
-	err := path.server.Inside(func() (err error) {
-		srv, err = a.startServer(command, files, "--listen", netip.AddrPortFrom(impair.DefaultB.Addr(), 0).String())
-		return err
-	})
-	if err != nil {
-		return err
+// ends are those of the path, once its round trip is known.
+func (p *wanPath) ends(rttMS float64) *ends {
+	return &ends{
+		server: p.server.Inside, serverArgs: []string{"--listen", netip.AddrPortFrom(impair.DefaultB.Addr(), 0).String()},
+		client: p.client.Inside, clientArgs: []string{"--measure", fmt.Sprintf("path=%d", p.PID())},
+		rttMS: rttMS,
 	}
-	var p *report.Phase
-	err = path.client.Inside(func() (err error) {
-		p, err = a.runPhase(ctx, srv, files, c, a.stderr, "--measure", fmt.Sprintf("path=%d", path.PID()))
-		return err
-	})
-	if err != nil {
-		return errors.Join(err, srv.stop(nil))
-	}
-	if srv.transport == load.QUIC {
-		p.Name = "QUIC " + p.Name
-	}
-	p.RTTms = r.WAN.MedianMS
-	r.Phases = append(r.Phases, *p)
-	r.Interrupted = ctx.Err() != nil
-	return srv.stop(into)
 }
