@@ -90,11 +90,7 @@ func (a *app) idleServer(ctx context.Context, o *idleOptions, command string, fi
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, srv.stop(new(report.Server))) }()
-	c := clientOptions{transport: "tls", ca: files.Cert, target: srv.target()}
-	if err := c.parseTarget(); err != nil {
-		return nil, err
-	}
-	nc, err := c.netConfig()
+	nc, err := srv.netConfig(files, false, load.Config{})
 	if err != nil {
 		return nil, err
 	}

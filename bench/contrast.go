@@ -122,25 +122,11 @@ func (a *app) startSteady(ctx context.Context, o *contrastOptions, files *cert.F
 }
 
 func (s *steady) connect(ctx context.Context, o *contrastOptions) error {
-	c := clientOptions{transport: "tls", ca: s.files.Cert, target: s.srv.target(), resume: true}
-	if err := c.parseTarget(); err != nil {
-		return err
+	nc, err := s.srv.netConfig(s.files, true, load.Config{})
+	if err == nil {
+		s.fleet, err = openFleet(ctx, nc, o.load())
 	}
-	nc, err := c.netConfig()
-	if err != nil {
-		return err
-	}
-	n, err := load.NewNet(nc)
-	if err != nil {
-		return err
-	}
-	if s.fleet, err = load.NewFleet(o.load(), n); err == nil {
-		err = s.fleet.Open(ctx, true, nil)
-	}
-	if err != nil {
-		return errors.Join(err, n.Close())
-	}
-	return nil
+	return err
 }
 
 // window measures the load for d.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/ron-transport/ron-transport/bench/internal/cert"
 	"github.com/ron-transport/ron-transport/bench/internal/child"
+	"github.com/ron-transport/ron-transport/bench/internal/load"
 	"github.com/ron-transport/ron-transport/bench/internal/report"
 )
 
@@ -94,6 +95,31 @@ func field(line, key string) (string, error) {
 
 // target is the address in the form the client's --target takes.
 func (s *serverProcess) target() string { return clientKindOf(s.transport).scheme + "://" + s.addr }
+
+// netConfig is what a client in this process connects to the server with, for the load c.
+func (s *serverProcess) netConfig(files *cert.Files, resume bool, c load.Config) (load.NetConfig, error) {
+	o := clientOptions{transport: s.transport, ca: files.Cert, target: s.target(), resume: resume, load: c}
+	if err := o.parseTarget(); err != nil {
+		return load.NetConfig{}, err
+	}
+	return o.netConfig()
+}
+
+// openFleet connects a fleet whose connections resume the session of a first one.
+func openFleet(ctx context.Context, nc load.NetConfig, c load.Config) (*load.Fleet, error) {
+	n, err := load.NewNet(nc)
+	if err != nil {
+		return nil, err
+	}
+	fleet, err := load.NewFleet(c, n)
+	if err == nil {
+		err = fleet.Open(ctx, true, nil)
+	}
+	if err != nil {
+		return nil, errors.Join(err, n.Close())
+	}
+	return fleet, nil
+}
 
 // stop ends the server in good order and reads its report into r, if that is wanted and there is one.
 func (s *serverProcess) stop(r *report.Server) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/ron-transport/ron-transport/bench/internal/cert"
@@ -139,14 +140,7 @@ func (p *pairedRun) settle() {
 }
 
 func needs(l *pairedLoad, keys []string) bool {
-	for _, k := range l.keys {
-		for _, want := range keys {
-			if k == want {
-				return true
-			}
-		}
-	}
-	return false
+	return slices.ContainsFunc(l.keys, func(k string) bool { return slices.Contains(keys, k) })
 }
 
 // round measures two pairs of every pending load, on processes of its own: what stays with a process for its life, such as where its memory
@@ -217,11 +211,6 @@ func (p *pairedRun) pairs(ctx context.Context, servers [sides]*serverProcess, l 
 			if v[side], err = p.slice(ctx, servers[side], &l.config); err != nil {
 				return out, fmt.Errorf("%s, %s: %w", l.name, sideName(side), err)
 			}
-			for k := range v[side] {
-				if !needs(l, []string{k}) {
-					delete(v[side], k)
-				}
-			}
 			p.done++
 		}
 		out = append(out, gate.Pair{Base: v[sideBase], Change: v[sideChange]})
@@ -272,24 +261,13 @@ func (p *pairedRun) slice(ctx context.Context, srv *serverProcess, c *load.Confi
 
 // load runs one load on the server, from this process.
 func (p *pairedRun) load(ctx context.Context, srv *serverProcess, c *load.Config, m *sliceMeter) (*report.Phase, error) {
-	o := clientOptions{transport: srv.transport, ca: p.files.Cert, target: srv.target(), resume: true, load: *c}
-	if err := o.parseTarget(); err != nil {
-		return nil, err
-	}
-	nc, err := o.netConfig()
+	nc, err := srv.netConfig(p.files, true, *c)
 	if err != nil {
 		return nil, err
 	}
-	n, err := load.NewNet(nc)
+	fleet, err := openFleet(ctx, nc, *c)
 	if err != nil {
 		return nil, err
-	}
-	fleet, err := load.NewFleet(*c, n)
-	if err == nil {
-		err = fleet.Open(ctx, true, nil)
-	}
-	if err != nil {
-		return nil, errors.Join(err, n.Close())
 	}
 	m.take(&m.from)
 	m.frames = fleet.Answered()

@@ -99,11 +99,7 @@ func measureHandshakes(ctx context.Context, m *sweepJob) (pt report.SweepPoint, 
 
 // connect opens the connections of measureHandshakes and measures that.
 func (m *sweepJob) connect(ctx context.Context, srv *serverProcess, p *report.Phase, pt *report.SweepPoint) (err error) {
-	c := clientOptions{transport: srv.transport, ca: m.files.Cert, target: srv.target(), resume: true}
-	if err := c.parseTarget(); err != nil {
-		return err
-	}
-	nc, err := c.netConfig()
+	nc, err := srv.netConfig(m.files, true, load.Config{})
 	if err != nil {
 		return err
 	}
