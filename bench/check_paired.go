@@ -78,13 +78,9 @@ func (o *checkOptions) validatePaired(cmd *cobra.Command) error {
 
 // checkPaired is the command with --base.
 func (a *app) checkPaired(ctx context.Context, o *checkOptions) (err error) {
-	var waiver *gate.Waiver
-	extra := 0.0
-	if o.waiver != "" {
-		if waiver, err = gate.ReadWaiver(o.waiver, time.Now()); err != nil {
-			return fmt.Errorf("waiver %s: %w", o.waiver, err)
-		}
-		extra = gate.WaiverPct
+	waiver, extra, err := o.readWaiver()
+	if err != nil {
+		return err
 	}
 	r, err := report.New(report.KindPaired, a.argv)
 	if err != nil {

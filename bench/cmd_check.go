@@ -135,17 +135,15 @@ const streamPayload = 64 << 10
 // check is the command.
 func (a *app) check(ctx context.Context, o *checkOptions) error {
 	var base *gate.Baseline
-	var waiver *gate.Waiver
-	var err error
 	if !o.record { // before minutes of measuring
+		var err error
 		if base, err = gate.ReadBaseline(o.baselines, o.schema); err != nil {
 			return err
 		}
 	}
-	if o.waiver != "" {
-		if waiver, err = gate.ReadWaiver(o.waiver, time.Now()); err != nil {
-			return fmt.Errorf("waiver %s: %w", o.waiver, err)
-		}
+	waiver, extra, err := o.readWaiver()
+	if err != nil {
+		return err
 	}
 	r, err := a.checkRuns(ctx, o, base)
 	if err != nil {
@@ -164,11 +162,7 @@ func (a *app) check(ctx context.Context, o *checkOptions) error {
 		}
 		return a.finish(r, "")
 	}
-	extra := 0.0
-	if c.Waiver = waiver; waiver != nil {
-		extra = gate.WaiverPct
-	}
-	c.Gates, c.Baseline = o.gates, o.baselines
+	c.Waiver, c.Gates, c.Baseline = waiver, o.gates, o.baselines
 	if err := sameMachine(base, c.Machine); err != nil {
 		return err
 	}
@@ -176,6 +170,18 @@ func (a *app) check(ctx context.Context, o *checkOptions) error {
 		return err
 	}
 	return a.finish(r, o.report)
+}
+
+// readWaiver reads the waiver, nil when there is none, and by how many per cent it widens every gate.
+func (o *checkOptions) readWaiver() (*gate.Waiver, float64, error) {
+	if o.waiver == "" {
+		return nil, 0, nil
+	}
+	w, err := gate.ReadWaiver(o.waiver, time.Now())
+	if err != nil {
+		return nil, 0, fmt.Errorf("waiver %s: %w", o.waiver, err)
+	}
+	return w, gate.WaiverPct, nil
 }
 
 // sameMachine refuses a baseline of another machine: absolute figures say nothing then.

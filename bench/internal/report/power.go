@@ -58,9 +58,12 @@ const Trusted = 20
 // frame: a larger one is easier to catch and proves nothing about the one that was asked for.
 const Calibrated = 1.5
 
+// Overshot says whether the slowdown that was injected is larger than the one that was asked for.
+func (p *Power) Overshot() bool { return p.Injected > p.Asked+Calibrated }
+
 // Judged says whether the study can say anything: the slowdown is the one that was asked for, or a smaller one, and there are enough runs.
 func (p *Power) Judged() bool {
-	return p.Injected > 0 && p.Injected <= p.Asked+Calibrated && p.Wanted >= Trusted
+	return p.Injected > 0 && !p.Overshot() && p.Wanted >= Trusted
 }
 
 // OK says whether the check can be trusted: the study can be judged, all runs were made, at most one unchanged tree in twenty has failed, and
