@@ -60,16 +60,29 @@ func rowsOf(r *report.Report) map[string]*report.SLORow {
 	return out
 }
 
+// sloRun runs the command with longer and longer windows until every load has had a frame: how many fit in 400 ms is the machine's affair.
+func sloRun(t *testing.T) (r *report.Report, status int, stdout string) {
+	t.Helper()
+	for _, window := range []string{"400ms", "2s", "10s"} {
+		out := filepath.Join(t.TempDir(), "slo.json")
+		var stderr string
+		status, stdout, stderr = run(t, easy(), "slo", "--duration", window, "--warmup", "100ms", "--tor", "off", "--wan", "off", "--json", out)
+		var err error
+		if r, err = report.Read(out); err != nil {
+			t.Fatalf("exit status %d, %v\n%s%s", status, err, stdout, stderr)
+		}
+		if !slices.ContainsFunc(r.Phases, func(p report.Phase) bool { return p.Frames == 0 }) {
+			break
+		}
+	}
+	return r, status, stdout
+}
+
 // The whole command: every row on this machine has its figures, per node and per core, and what is left out says why.
 func TestSLO(t *testing.T) {
 	tmp := t.TempDir()
 	t.Setenv("TMPDIR", tmp)
-	out := filepath.Join(t.TempDir(), "slo.json")
-	status, stdout, stderr := run(t, easy(), "slo", "--duration", "400ms", "--warmup", "100ms", "--tor", "off", "--wan", "off", "--json", out)
-	r, err := report.Read(out)
-	if err != nil {
-		t.Fatalf("exit status %d, %v\n%s%s", status, err, stdout, stderr)
-	}
+	r, status, stdout := sloRun(t)
 	if r.Kind != report.KindSLO || (status == exitOK) != r.Pass { // whether the targets hold under whatever else runs here is not asked
 		t.Errorf("exit status %d, %+v", status, r)
 	}
