@@ -60,6 +60,9 @@ type Options struct {
 	// leaves as many refused ones unfinished is disconnected. A request that came as a stream counts until the handler has
 	// ended its response. 0: 1024; else 1 … 65536.
 	MaxStreams int
+	// MaxInflated bounds in bytes what a COMP payload may decompress to; beyond, its frame is refused with 413. 0: 8 times the
+	// protocol's frame cap (seed §3); else 1024 … that.
+	MaxInflated int
 	// KeepCompressed hands COMP payloads on as they came instead of decompressing them.
 	KeepCompressed bool
 	// Transports is what a HELLO reply says this node listens on. The reply must fit into 1024 bytes. nil: ["tcp+tls"].
@@ -111,6 +114,7 @@ func NewEndpoint(h Handler, o Options) (*Endpoint, error) {
 	}{
 		{"MaxFrame", &o.MaxFrame, MaxFrame, minNegotiated, MaxFrame},
 		{"MaxInflight", &o.MaxInflight, MaxInflight, 1, MaxInflight},
+		{"MaxInflated", &o.MaxInflated, MaxInflated, minNegotiated, MaxInflated},
 		{"MaxStreams", &o.MaxStreams, DefaultMaxStreams, 1, maxMaxStreams},
 	} {
 		if *f.v == 0 {
@@ -130,7 +134,7 @@ func NewEndpoint(h Handler, o Options) (*Endpoint, error) {
 	if o.Stats == nil {
 		o.Stats = new(Stats)
 	}
-	e := &Endpoint{h: h, o: o}
+	e := &Endpoint{h: h, o: o, z: inflaters{max: o.MaxInflated}}
 	var b bytebufferpool.ByteBuffer
 	if err := e.helloReply(&b, MaxFrame); err != nil || HeaderLen+len(b.B) > minNegotiated {
 		return nil, fmt.Errorf("framer: Transports make a HELLO reply of %d bytes, allowed are %d", HeaderLen+len(b.B), minNegotiated)

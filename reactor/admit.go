@@ -2,7 +2,7 @@ package reactor
 
 // occupy counts an accepted connection for MaxConns.
 func (l *loop) occupy(c *Conn) error {
-	if n := l.r.admitted.Add(1); l.r.cfg.MaxConns > 0 && n > int64(l.r.cfg.MaxConns) {
+	if n, most := l.r.admitted.Add(1), l.r.maxConns.Load(); most > 0 && n > most {
 		l.r.admitted.Add(-1)
 		return ErrOverCapacity
 	}

@@ -59,9 +59,10 @@ type Listener struct {
 	err    error
 
 	name   string
-	shared atomic.Bool // other processes may accept from the socket too
-	left   atomic.Bool // handed over: Close leaves the queue and the file to others
-	mu     sync.Mutex  // guards closed, and fd against being closed
+	shared atomic.Bool  // other processes may accept from the socket too
+	paused atomic.Int32 // loops that do not accept just now, for want of descriptors or memory
+	left   atomic.Bool  // handed over: Close leaves the queue and the file to others
+	mu     sync.Mutex   // guards closed, and fd against being closed
 	closed bool
 }
 
@@ -301,7 +302,7 @@ func (l *loop) arm(i int) {
 func (l *loop) disarm(a *acceptor) {
 	l.unarm(a)
 	a.backoff = min(max(2*a.backoff, int64(acceptBackoffMin)), int64(acceptBackoffMax))
-	a.rearmAt = l.now + a.backoff
+	a.pauseTo(l.now + a.backoff)
 }
 
 // unarm takes a listener out of epoll.
@@ -314,7 +315,7 @@ func (l *loop) unarm(a *acceptor) {
 
 // rearm ends the pause.
 func (l *loop) rearm(a *acceptor) {
-	a.rearmAt = 0
+	a.pauseTo(0)
 	for i, b := range l.listeners {
 		if a == b && !a.closed {
 			l.arm(i)
@@ -392,6 +393,7 @@ func (l *loop) closeListener(lis *Listener) {
 		for n := 0; n < listenBacklog && !lis.left.Load() && l.acceptOne(a); n++ { // an accept storm does not keep it open
 		}
 		l.unarm(a)
-		a.closed, a.rearmAt = true, 0
+		a.closed = true
+		a.pauseTo(0)
 	}
 }

@@ -23,6 +23,7 @@ type Reactor struct {
 	onPanic func(v any)
 
 	peers    *peers        // nil without limits per peer
+	maxConns atomic.Int64  // Config.MaxConns; see SetMaxConns
 	admitted atomic.Int64  // accepted connections that count for MaxConns
 	refusals atomic.Uint64 // connections that were not admitted (Admit)
 
@@ -55,6 +56,7 @@ func makeReactor(cfg Config, sys kernel) (*Reactor, error) {
 	if err := r.cfg.validate(); err != nil {
 		return nil, err
 	}
+	r.maxConns.Store(int64(r.cfg.MaxConns))
 	r.peers = newPeers(&r.cfg)
 	r.workers = newWorkers(r.cfg.HandshakeWorkers)
 	for i := range r.cfg.Loops {

@@ -77,7 +77,7 @@ const (
 // a limit forbids it; that is counted (Stats.Refused). Any goroutine.
 func (r *Reactor) Admit(remote netip.AddrPort) (*Admission, error) {
 	a := &Admission{r: r, addr: remote.Addr()}
-	if n := r.admitted.Add(1); r.cfg.MaxConns > 0 && n > int64(r.cfg.MaxConns) {
+	if n, most := r.admitted.Add(1), r.maxConns.Load(); most > 0 && n > most {
 		r.admitted.Add(-1)
 		r.refusals.Add(1)
 		return nil, ErrOverCapacity
