@@ -132,6 +132,9 @@ func defaultMaxConns() int {
 	return max(1, int(l.Cur)*9/10)
 }
 
+// Validate says what New would refuse c for; the error names the field, its value and what is allowed. Any goroutine.
+func (c Config) Validate() error { return c.withDefaults().validate() }
+
 // validate checks a Config whose defaults are filled in.
 func (c Config) validate() error {
 	return errors.Join(c.validateInts(), c.validateTimeouts(), c.validateCongestion())

@@ -49,11 +49,14 @@ func (lis *Listener) Readiness() readiness.Status {
 	return s
 }
 
-// SetMaxConns changes Config.MaxConns while connections come and go. n as there, but 0 is refused; the error names the value and
-// what is allowed. Connections that exist stay, even if they are more. Any goroutine.
+// SetMaxConns changes Config.MaxConns while connections come and go. n as there; the error names the value and what is allowed.
+// Connections that exist stay, even if they are more. Any goroutine.
 func (r *Reactor) SetMaxConns(n int) error {
-	if n == 0 || n > maxPeerLimit {
-		return fmt.Errorf("reactor: MaxConns is %d, allowed are 1 to %d%s", n, maxPeerLimit, ", negative for no limit")
+	if n == 0 {
+		n = defaultMaxConns()
+	}
+	if n > maxPeerLimit {
+		return fmt.Errorf("reactor: MaxConns is %d, allowed are 1 to %d%s", n, maxPeerLimit, offNegative)
 	}
 	r.maxConns.Store(int64(n))
 	return nil

@@ -48,7 +48,10 @@ func TestReadinessAtTheConnectionLimit(t *testing.T) {
 		t.Fatal(err)
 	}
 	expect(t, "without a limit", r.Readiness(), readiness.Ready)
-	for _, n := range []int{0, maxPeerLimit + 1} {
+	if err := r.SetMaxConns(0); err != nil || r.maxConns.Load() != int64(defaultMaxConns()) {
+		t.Errorf("the default: %d, %v", r.maxConns.Load(), err)
+	}
+	for _, n := range []int{maxPeerLimit + 1, 1 << 40} {
 		if err := r.SetMaxConns(n); err == nil || !strings.Contains(err.Error(), "MaxConns") || !strings.Contains(err.Error(), "1 to 1000000") {
 			t.Errorf("SetMaxConns(%d): %v", n, err)
 		}

@@ -47,6 +47,13 @@ type Process struct {
 var ownOptions = []string{"datadirectory", "controlport", "controlsocket", "socksport", "cookieauthentication", "cookieauthfile",
 	"hashedcontrolpassword", "hashedcontrolsessionpassword", "controlsocketsgroupwritable", "log", "logmessagedomains", "runasdaemon", "owningcontrollerprocess", "disablenetwork", "user", "pidfile", "%include"}
 
+// Validate says what Open would refuse c for before it starts anything; the error names the field, its value and what is allowed. Any
+// goroutine.
+func (c Config) Validate() error {
+	_, err := c.withDefaults()
+	return err
+}
+
 // withDefaults validates and completes c.
 func (c Config) withDefaults() (Config, error) {
 	if c.BootstrapTimeout == 0 {
