@@ -59,11 +59,16 @@ SIGINT drain, a second one ends at once.`,
 			}
 			src := sources{file: file, env: env, flags: cmd.Flags()}
 			e, err := src.load()
+			if printConfig { // also when something is wrong: it helps to find out what
+				if err := e.print(stdout); err != nil {
+					return err
+				}
+			}
 			if err != nil {
 				return &usageError{err}
 			}
 			if printConfig {
-				return e.print(stdout)
+				return nil
 			}
 			return run(src, e, stderr)
 		},

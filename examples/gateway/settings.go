@@ -156,7 +156,7 @@ func limitSettings(c *Config) []setting {
 		{"limits.conn_write_rate", integer(&r.ConnWriteRate), "bytes per second written to a connection; 0: no limit", "reactor: ConnWriteRate", onRestart},
 		{"limits.peer_read_rate", integer(&r.PeerReadRate), "bytes per second read from a peer's connections; 0: no limit", "reactor: PeerReadRate", onRestart},
 		{"limits.peer_write_rate", integer(&r.PeerWriteRate), "bytes per second written to a peer's connections; 0: no limit", "reactor: PeerWriteRate", onRestart},
-		{"limits.buffer_budget", integer(&r.BufferBudget), "bytes of buffers of all connections above which the marks shrink; negative: none", "reactor: BufferBudget", onRestart},
+		{"limits.buffer_budget", integer(&r.BufferBudget), "bytes of buffers of all connections above which the marks shrink, 1 MiB per loop at least; negative: none", "reactor: BufferBudget", onRestart},
 		{"limits.min_rate", integer(&r.MinRate), "least bytes per second of an unfinished frame and of waiting output; negative: none", "reactor: MinRate", onRestart},
 	}
 }

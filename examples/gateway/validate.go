@@ -16,7 +16,19 @@ import (
 
 // validate checks what depends on the library's rules and on several settings at once. It starts nothing, and reads no certificate.
 func (e *effective) validate() error {
-	return errors.Join(e.validateLibrary(), e.validateListeners(), e.validateForward())
+	return errors.Join(e.validateZeros(), e.validateLibrary(), e.validateListeners(), e.validateForward())
+}
+
+// validateZeros refuses a zero where the library has a default for it: what is printed as in force would not be.
+func (e *effective) validateZeros() error {
+	var errs []error
+	usual := settings(defaults())
+	for i, s := range e.table {
+		if v := s.value.get(); s.field != "" && (v == "0" || v == "0s") && usual[i].value.get() != v {
+			errs = append(errs, e.refuse(s.key, "allowed is "+allowed(s.key)+"; the default is "+usual[i].value.get()))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // validateLibrary has the library check its own fields.

@@ -146,7 +146,7 @@ func ids(p *[]uint16) value {
 		for _, w := range split(s) {
 			n, err := strconv.ParseUint(w, 10, 16)
 			if err != nil || n == 0 {
-				return fmt.Errorf("%q is none of 1 to 65535, which are allowed", w)
+				return fmt.Errorf("%q is not, allowed are 1 to 65535", w)
 			}
 			all = append(all, uint16(n))
 		}
