@@ -134,7 +134,7 @@ func (a *app) listenConfig(transport string) reactor.ListenConfig {
 }
 
 func (a *app) refused(transport string, remote net.Addr, err error) {
-	a.log.Debug("connection not opened", "transport", transport, "remote", remote, "reason", reasonOf(err), "err", err)
+	a.log.Debug("connection not opened", "transport", transport, "remote", remote.String(), "reason", reasonOf(err), "err", err)
 }
 
 // openTLS loads the certificate and begins to look after it.

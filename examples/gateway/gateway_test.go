@@ -126,6 +126,7 @@ func TestReadinessTransitions(t *testing.T) {
 	if !strings.Contains(body, "over_capacity") {
 		t.Errorf("at the limit: %s", body)
 	}
+	p.log("readiness", map[string]string{"transport": "tls", "state": "degraded", "reason": "over_capacity"})
 	if got := code(ask(c.dial(p.addr("tls")), 7, "x")); got == 200 {
 		t.Error("a connection above the limit is served")
 	}
@@ -137,8 +138,6 @@ func TestReadinessTransitions(t *testing.T) {
 	if got, _ := p.get("/nothing"); got != 404 {
 		t.Errorf("an unknown path: %d", got)
 	}
-	p.log("readiness", map[string]string{"transport": "tls", "state": "degraded", "reason": "over_capacity"})
-	_ = one
 }
 
 // TestPrintsAndRefuses: --print-config exits with 0, a wrong configuration with 2 and the field's name, a port in use with 1.

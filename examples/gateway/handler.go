@@ -56,6 +56,7 @@ type down struct {
 	echoing map[uint64]struct{} // streams that are being echoed, by corr_id
 	held    []reply             // answers that wait for the client to read
 	ended   map[uint64]struct{} // streams that were answered before they had ended: the rest of their frames is dropped
+	sent    int                 // calls that an upstream has, and has not answered
 	gone    bool
 }
 
@@ -92,7 +93,7 @@ func (g *gateway) OnClose(s *framer.Session, cause error) {
 	d.shard.downs--
 	d.shard.settle()
 	if cause != nil {
-		g.log.Debug("connection ended", "remote", s.RemoteAddr(), "reason", reasonOf(cause), "err", cause)
+		g.log.Debug("connection ended", "remote", s.RemoteAddr().String(), "reason", reasonOf(cause), "err", cause)
 	}
 }
 
@@ -164,6 +165,11 @@ func (d *down) flush() {
 		h.r.Release()
 		if h.last {
 			h.c.finish()
+		}
+	}
+	if len(d.held) == 0 {
+		for _, l := range d.shard.all {
+			l.later() // requests of a client that does not read wait there
 		}
 	}
 }

@@ -16,6 +16,9 @@ const (
 	maxFile = 1 << 20
 )
 
+// clientShare is the part of an upstream connection's permits that one client may hold: a quarter.
+const clientShare = 4
+
 // Fixed times.
 const (
 	// firstBackoff and lastBackoff bound the pause before a request is tried again, which doubles.

@@ -114,28 +114,27 @@ func (l *link) enqueue(c *call) {
 
 // pump sends what waits, as far as the upstream reads and its permits go.
 func (l *link) pump() {
-	if l.state != linkOpen && (l.state != linkLeaving || l.s == nil) {
+	if l.state != linkOpen && l.state != linkLeaving || l.s == nil {
 		return
 	}
-	for len(l.queue) > 0 {
-		c := l.queue[0]
-		known := l.calls[c.up] == c && c.up != 0
-		if !known && (l.state == linkLeaving || len(l.calls) >= l.limit) || !l.s.Writable() {
+	for l.s.Writable() {
+		c := l.eligible()
+		if c == nil {
 			return
 		}
-		if !known {
+		if !l.has(c) {
 			c.up = l.next
 			l.next++
 			l.calls[c.up] = c
+			c.d.sent++
 		}
 		if !c.write(l) {
 			return
 		}
 		if c.state == callDone || c.link != l {
-			continue // write has taken it out of the queue
+			continue // write has failed it, which has taken it out of the queue
 		}
-		l.queue = l.queue[1:]
-		l.sh.queued--
+		l.unqueue(c)
 		c.state = callSent
 		if c.head.Flags&framer.FlagReq == 0 && !c.stream {
 			c.finish()
@@ -143,28 +142,50 @@ func (l *link) pump() {
 	}
 }
 
-// forget takes a call off the link.
-func (l *link) forget(c *call) {
-	if l.calls[c.up] == c {
-		delete(l.calls, c.up)
+// has says whether some of c may have been sent on the link.
+func (l *link) has(c *call) bool { return c.up != 0 && l.calls[c.up] == c }
+
+// eligible is the first call of the queue whose turn it is; nil when none may be sent now. A client that does not read its answers gets no
+// more of them, and one client never has more than a part of the permits: what it does not read stays in our hands, and holds the
+// upstream's connection, which others use as well.
+func (l *link) eligible() *call {
+	for _, c := range l.queue {
+		if l.has(c) {
+			return c
+		}
+		if l.state == linkOpen && len(l.calls) < l.limit && len(c.d.held) == 0 && c.d.sent < max(1, l.limit/clientShare) {
+			return c
+		}
 	}
+	return nil
+}
+
+// unqueue takes c out of the queue, if it is there.
+func (l *link) unqueue(c *call) {
 	for i, q := range l.queue {
 		if q == c {
 			l.queue = append(l.queue[:i:i], l.queue[i+1:]...)
 			l.sh.queued--
-			break
+			return
 		}
 	}
+}
+
+// forget takes a call off the link.
+func (l *link) forget(c *call) {
+	if l.has(c) {
+		delete(l.calls, c.up)
+		c.d.sent--
+	}
+	l.unqueue(c)
 	c.link, c.up = nil, 0
 	l.settle()
-	if len(l.queue) > 0 {
-		l.later()
-	}
+	l.later()
 }
 
 // later pumps when the present callback is over: within it, the queue may be in use.
 func (l *link) later() {
-	if l.s != nil {
+	if l.s != nil && len(l.queue) > 0 {
 		_ = l.s.Post(func(*framer.Session) { l.pump() })
 	}
 }
@@ -187,7 +208,7 @@ func (l *link) leave() {
 	}
 	var rest []*call
 	for _, c := range l.queue {
-		if l.calls[c.up] == c {
+		if l.has(c) {
 			rest = append(rest, c)
 			continue
 		}
@@ -225,14 +246,14 @@ func (l *link) closed(cause error) {
 	sh.queued -= len(l.queue)
 	calls := l.calls
 	for _, c := range l.queue {
-		if calls[c.up] != c || c.up == 0 {
-			c.up = 0
+		if c.up == 0 {
 			c.lost()
 		}
 	}
 	l.queue, l.calls = nil, map[uint64]*call{}
 	for _, c := range calls {
 		c.up = 0
+		c.d.sent--
 		c.lost()
 	}
 }

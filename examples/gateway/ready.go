@@ -108,18 +108,23 @@ func (r *routes) has(to target) bool {
 func (a *app) watch(ctx context.Context) {
 	t := time.NewTicker(watchEvery)
 	defer t.Stop()
-	last := map[string]readiness.State{}
+	type told struct {
+		state  readiness.State
+		reason string
+	}
+	last := map[string]told{}
 	for {
 		r := a.report()
 		for name, tr := range r.Transports {
-			if was, known := last[name]; known && was == tr.State {
-				continue
-			}
-			last[name] = tr.State
 			reason, detail := "", ""
 			if len(tr.Reasons) > 0 {
 				reason, detail = tr.Reasons[0].Why, tr.Reasons[0].Detail
 			}
+			now := told{tr.State, reason}
+			if was, known := last[name]; known && was == now {
+				continue
+			}
+			last[name] = now
 			a.log.Info("readiness", "transport", name, "state", tr.State.String(), "reason", reason, "detail", detail)
 		}
 		select {
