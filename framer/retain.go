@@ -15,7 +15,9 @@ type Retained struct {
 
 	s       *Session
 	buf     *pool.Buf // behind Payload; nil when that is a copy
+	at      int64     // the loop's clock when it was retained
 	permits int32
+	timed   bool // there is such a clock
 	ack     bool // an ACK is asked for
 	done    atomic.Bool
 }
@@ -43,6 +45,7 @@ func (f *Frame) Retain() *Retained {
 	}
 	s.inflight += r.permits
 	s.ackLater = true
+	r.hold()
 	if s.inflight >= int32(s.e.o.MaxInflight) {
 		s.t.PauseRead()
 	}
@@ -92,7 +95,13 @@ func (r *Retained) ReplyError(e *Error) error {
 }
 
 // take makes the caller the one who ends r.
-func (r *Retained) take() bool { return r.done.CompareAndSwap(false, true) }
+func (r *Retained) take() bool {
+	if !r.done.CompareAndSwap(false, true) {
+		return false
+	}
+	r.s.m.inflight.Add(-1)
+	return true
+}
 
 // give frees the memory behind r at once and has the loop send the answer and the ACK and take the permits back. Permits
 // that the loop's queue refuses wait for the loop to come by. By the goroutine that ended r, once.
@@ -107,6 +116,7 @@ func (r *Retained) give(answer func()) error {
 		if answer != nil {
 			answer()
 		}
+		r.settle()
 		if r.ack {
 			s.ack(&r.Header)
 		}
