@@ -51,7 +51,7 @@ type published struct {
 	queued   atomic.Int64
 	turns    latency.Histogram // written directly, once a turn
 	shakes   [numShakes]latency.Histogram
-	groups   keyExchanges
+	groups   [2]keyExchanges // of accepted connections, of dialled ones
 	_        [64]byte
 }
 
@@ -121,7 +121,11 @@ func (l *loop) agreed(c *Conn) {
 	if a, ok := c.filter.(Agreer); ok {
 		var group string
 		group, resumed = a.Agreed()
-		l.stats.groups.add(group)
+		side := 0
+		if c.dialled {
+			side = 1
+		}
+		l.stats.groups[side].add(group)
 	}
 	took := time.Duration(uint32(l.now>>shakeUnit)-c.shakeAt) << shakeUnit
 	l.stats.shakes[shakeOf(c.dialled, resumed)].Observe(took)
@@ -162,19 +166,22 @@ type Stats struct {
 	PoolOutstanding, PoolOutstandingBytes int64             // buffers handed out by the loops' pools
 	PoolCachedBytes                       int64             // idle buffers
 	ClosedBy                              map[string]uint64 // abnormal closes by reason of the canon; reasons that occurred
-	KeyExchanges                          map[string]uint64 // handshakes by the name of their key exchange, those of filters that tell it
 	Turns                                 latency.Snapshot  // how long the loops were away from their sockets, from one look to the next, when there was work
 	Accept, Dial                          Handshaken        // how long handshakes took, from the accept (or the PROXY header behind it), or the dial, to their end
 }
 
 // Handshaken is how long the handshakes of one direction took, by kind; those that failed are not in it. Filters that do not tell
 // whether a session was resumed count as full.
-type Handshaken struct{ Full, Resumed latency.Snapshot }
+type Handshaken struct {
+	Full, Resumed latency.Snapshot
+	KeyExchanges  map[string]uint64 // by the name of the key exchange, of filters that tell it
+}
 
 // Stats returns a snapshot. Any goroutine.
 func (r *Reactor) Stats() Stats {
 	var s Stats
-	s.ClosedBy, s.KeyExchanges = make(map[string]uint64), make(map[string]uint64)
+	s.ClosedBy = make(map[string]uint64)
+	s.Accept.KeyExchanges, s.Dial.KeyExchanges = make(map[string]uint64), make(map[string]uint64)
 	s.Refused = r.refusals.Load()
 	for _, l := range r.loops {
 		c := func(i counter) uint64 { return l.stats.count[i].Load() }
@@ -186,7 +193,8 @@ func (r *Reactor) Stats() Stats {
 		l.stats.shakes[shakeAcceptedResumed].AddTo(&s.Accept.Resumed)
 		l.stats.shakes[shakeDialledFull].AddTo(&s.Dial.Full)
 		l.stats.shakes[shakeDialledResumed].AddTo(&s.Dial.Resumed)
-		l.stats.groups.addTo(s.KeyExchanges)
+		l.stats.groups[0].addTo(s.Accept.KeyExchanges)
+		l.stats.groups[1].addTo(s.Dial.KeyExchanges)
 		s.Accepted += c(counterAccepted)
 		s.Opened += c(counterOpened)
 		s.Closed += c(counterClosed)
