@@ -3,6 +3,8 @@
 package metrics
 
 import (
+	"errors"
+	"fmt"
 	"maps"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -38,23 +40,35 @@ type collector struct {
 // New makes a collector of s's metrics, to be registered once; a listener and a dialer may both be, they differ in the label side. It
 // holds nothing that must be closed. Any goroutine.
 func New(s Source, o Options) prometheus.Collector {
-	l := maps.Clone(o.Labels)
-	if l == nil {
-		l = prometheus.Labels{}
-	}
-	l["side"] = "server"
+	side := "server"
 	if _, dials := s.(*quic.Dialer); dials {
-		l["side"] = "client"
+		side = "client"
 	}
+	own, err := join(o.Labels, prometheus.Labels{"side": side})
+	common, err2 := join(own, prometheus.Labels{"transport": "quic"}) // as package reactor/metrics has them, so that both can be registered
 	c := &collector{src: s}
-	for _, e := range scalars() {
-		c.scalars = append(c.scalars, scalar{prometheus.NewDesc("ron_transport_quic_"+e.name, e.help, nil, l), e.kind, e.value})
+	if err := errors.Join(err, err2); err != nil {
+		c.groups, c.shake = prometheus.NewInvalidDesc(err), prometheus.NewInvalidDesc(err)
+		return c
 	}
-	l = maps.Clone(l)
-	l["transport"] = "quic" // in common with package reactor/metrics
-	c.groups = prometheus.NewDesc("ron_transport_key_exchange_total", "Handshakes that succeeded, by key exchange.", []string{"group"}, l)
-	c.shake = prometheus.NewDesc("ron_transport_handshake_latency_seconds", "How long handshakes took that succeeded.", []string{"kind"}, l)
+	for _, e := range scalars() {
+		c.scalars = append(c.scalars, scalar{prometheus.NewDesc("ron_transport_quic_"+e.name, e.help, nil, own), e.kind, e.value})
+	}
+	c.groups = prometheus.NewDesc("ron_transport_key_exchange_total", "Handshakes that succeeded, by key exchange.", []string{"group"}, common)
+	c.shake = prometheus.NewDesc("ron_transport_handshake_latency_seconds", "How long handshakes took that succeeded.", []string{"kind"}, common)
 	return c
+}
+
+// join returns labels and own; an error when they have a name in common.
+func join(labels, own prometheus.Labels) (prometheus.Labels, error) {
+	all := maps.Clone(own)
+	for k, v := range labels {
+		if _, taken := all[k]; taken {
+			return nil, fmt.Errorf("quic/metrics: Options.Labels has %q, which is taken", k)
+		}
+		all[k] = v
+	}
+	return all, nil
 }
 
 // Describe implements prometheus.Collector. Any goroutine.

@@ -3,6 +3,7 @@
 package metrics
 
 import (
+	"fmt"
 	"maps"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -62,7 +63,14 @@ func newSide(labels prometheus.Labels, name string) side {
 	if l == nil {
 		l = prometheus.Labels{}
 	}
-	l["transport"], l["side"] = "tls", name
+	own := prometheus.Labels{"transport": "tls", "side": name}
+	for k, v := range own {
+		if _, taken := l[k]; taken {
+			bad := prometheus.NewInvalidDesc(fmt.Errorf("reactor/metrics: Options.Labels has %q, which is taken", k))
+			return side{bad, bad}
+		}
+		l[k] = v
+	}
 	return side{
 		groups: prometheus.NewDesc("ron_transport_key_exchange_total", "Handshakes that succeeded, by key exchange.", []string{"group"}, l),
 		shake:  prometheus.NewDesc("ron_transport_handshake_latency_seconds", "How long handshakes took that succeeded.", []string{"kind"}, l),
