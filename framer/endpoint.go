@@ -77,6 +77,8 @@ type Options struct {
 	Ready func() error
 	// Stats counts what the endpoint does; nil: the endpoint makes its own.
 	Stats *Stats
+	// Trace are hooks for spans; nil: none.
+	Trace *Trace
 }
 
 // Endpoint is a Handler with its options: what the connections of a listener or a dialer share.
@@ -131,7 +133,11 @@ func (e *Endpoint) Stats() *Stats { return e.o.Stats }
 
 // Session makes the session of one connection; it is what the reactor wants as its Protocol. Any goroutine.
 func (e *Endpoint) Session(t Transport) *Session {
-	return &Session{t: t, e: e, m: e.o.Stats.meter(t), dec: NewDecoder(uint32(e.o.MaxFrame)), peerMax: MaxFrame, streams: streams{max: int32(e.o.MaxStreams)}, early: early(t)}
+	m := e.o.Stats.meter(t)
+	if e.o.Trace != nil {
+		m = &counting{meter: m.meter}
+	}
+	return &Session{t: t, e: e, m: m, dec: NewDecoder(uint32(e.o.MaxFrame)), peerMax: MaxFrame, streams: streams{max: int32(e.o.MaxStreams)}, early: early(t)}
 }
 
 // reject counts a rejection.

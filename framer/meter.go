@@ -75,7 +75,7 @@ func (t *tally) addTo(m *meter) {
 // copied. Any goroutine.
 type Stats struct {
 	rejected [numReasons]atomic.Uint64
-	meters   [meterSlots]atomic.Pointer[meter] // by loop; nil: no session yet
+	meters   [meterSlots]atomic.Pointer[counting] // by loop; nil: no session yet
 }
 
 // Rejected is how often a frame or connection was rejected for r. Any goroutine.
@@ -86,8 +86,8 @@ func (s *Stats) Rejected(r Reason) uint64 {
 	return s.rejected[r].Load()
 }
 
-// meter is the meter for a session on t's loop.
-func (s *Stats) meter(t Transport) *meter {
+// meter is what a session on t's loop counts with.
+func (s *Stats) meter(t Transport) *counting {
 	slot := 0
 	if lt, ok := t.(LoopTransport); ok {
 		slot = lt.LoopIndex() % meterSlots
@@ -95,7 +95,7 @@ func (s *Stats) meter(t Transport) *meter {
 	if m := s.meters[slot].Load(); m != nil {
 		return m
 	}
-	s.meters[slot].CompareAndSwap(nil, new(meter))
+	s.meters[slot].CompareAndSwap(nil, &counting{meter: new(meter)})
 	return s.meters[slot].Load()
 }
 
@@ -152,8 +152,10 @@ func (r *Retained) heldFor() time.Duration {
 }
 
 // settle counts how long a frame was held whose end has come to the loop. Loop only.
-func (r *Retained) settle() {
+func (r *Retained) settle(status uint16) {
+	held := r.heldFor()
 	if r.timed {
-		r.s.m.held.Observe(r.heldFor())
+		r.s.m.held.Observe(held)
 	}
+	r.traced(status, held)
 }

@@ -114,6 +114,9 @@ func (s *Session) ReplyError(f *Frame, e *Error) error {
 	}
 	f.replied = true
 	s.m.held.ObserveZero(1)
+	if s.e.o.Trace != nil {
+		s.m.status = e.Status()
+	}
 	return s.SendError(&f.Header, e)
 }
 

@@ -10,7 +10,7 @@ import (
 type Session struct {
 	t       Transport
 	e       *Endpoint
-	m       *meter // of its loop
+	m       *counting
 	user    any
 	f       Frame // the frame in OnFrame: one per session, so that handing it out costs nothing
 	dec     Decoder
@@ -37,7 +37,7 @@ func (s *Session) OnOpen() {
 // OnData is the reactor's: it delivers the frames in p.
 func (s *Session) OnData(p []byte) (consumed, need int, err error) {
 	var t tally
-	defer t.addTo(s.m) // also when a handler panics
+	defer t.addTo(s.m.meter) // also when a handler panics
 	return s.take(p, &t)
 }
 
@@ -63,7 +63,7 @@ func (s *Session) take(p []byte, t *tally) (consumed, need int, err error) {
 		f.raw, f.s, f.code, f.replied, f.inflated = rest[:n], s, 0, false, false
 		err = s.handle(f)
 		f.s, f.raw, f.Cap, f.Payload = nil, nil, nil, nil
-		t.handled(s.m, f.code)
+		t.handled(s.m.meter, f.code)
 		consumed += n
 		if err != nil {
 			return consumed, 0, err
@@ -121,7 +121,11 @@ func (s *Session) deliver(f *Frame) {
 		s.noteGoodbye(f)
 	}
 	if f.Flags&FlagResp == 0 || !s.answered(f) {
-		s.e.h.OnFrame(s, f)
+		if tr := s.e.o.Trace; tr != nil && f.Flags&FlagReq != 0 {
+			s.request(tr, f)
+		} else {
+			s.e.h.OnFrame(s, f)
+		}
 	}
 	if f.Flags&FlagAckReq != 0 && !s.ackLater {
 		s.ack(&f.Header)
