@@ -48,11 +48,13 @@ type events struct {
 	log    *slog.Logger
 	last   [numEvents]atomic.Int64 // when it was told; 0: never
 	missed [numEvents]atomic.Uint64
+	mu     sync.Mutex
+	ended  bool // nothing is told any more; guarded by mu
 	tasks  sync.WaitGroup
 }
 
-// tell tells an event, unless it is limited and was told just now. now is the kernel's clock. Nothing may be told after wait. Any
-// goroutine.
+// tell tells an event, unless it is limited and was told just now. now is the kernel's clock. What comes after the end is
+// not told. Any goroutine.
 func (e *events) tell(now int64, ev event, attrs ...slog.Attr) {
 	t := ev.told()
 	if t.limited {
@@ -62,6 +64,11 @@ func (e *events) tell(now int64, ev event, attrs ...slog.Attr) {
 			return
 		}
 		attrs = append(attrs, slog.Uint64("missed", e.missed[ev].Swap(0)))
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.ended {
+		return
 	}
 	e.tasks.Go(func() { e.log.LogAttrs(context.Background(), t.level, t.msg, attrs...) })
 }
@@ -91,6 +98,9 @@ func (r *Reactor) tellPanic(v any, stack func() []byte) {
 func (r *Reactor) tellStopped(began time.Time, err error) {
 	if r.events != nil {
 		r.tell(eventStopped, slog.Duration("took", time.Since(began)), slog.Bool("aborted", err != nil))
+		r.events.mu.Lock()
+		r.events.ended = true
+		r.events.mu.Unlock()
 		r.events.tasks.Wait()
 	}
 }

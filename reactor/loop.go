@@ -161,7 +161,9 @@ func (l *loop) recovered(v any) {
 		l.work = workBuffer{}
 	}
 	l.cur = nil
-	l.abort(c, &PanicError{Value: v, Stack: debug.Stack()})
+	stack := debug.Stack()
+	l.abort(c, &PanicError{Value: v, Stack: stack})
+	l.r.tellPanic(v, func() []byte { return stack })
 	if l.r.onPanic != nil {
 		l.r.onPanic(v)
 	}
@@ -346,6 +348,7 @@ func (l *loop) call(fn func()) {
 func (l *loop) survive() {
 	if v := recover(); v != nil {
 		l.count[counterPanics]++
+		l.r.tellPanic(v, debug.Stack)
 		if l.r.onPanic != nil {
 			l.r.onPanic(v)
 		}

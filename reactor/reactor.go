@@ -21,6 +21,7 @@ type Reactor struct {
 	loops   []*loop
 	workers *workers
 	onPanic func(v any)
+	events  *events // nil without a logger
 
 	peers    *peers        // nil without limits per peer
 	admitted atomic.Int64  // accepted connections that count for MaxConns
@@ -56,6 +57,9 @@ func makeReactor(cfg Config, sys kernel) (*Reactor, error) {
 		return nil, err
 	}
 	r.peers = newPeers(&r.cfg)
+	if r.cfg.Logger != nil {
+		r.events = &events{log: r.cfg.Logger}
+	}
 	r.workers = newWorkers(r.cfg.HandshakeWorkers)
 	for i := range r.cfg.Loops {
 		l, err := r.newLoop(i)
