@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net"
 	"slices"
-	"sync/atomic"
 
 	"github.com/valyala/bytebufferpool"
 
@@ -79,19 +78,10 @@ type Options struct {
 	// is. Both methods are looked for along the error's chain; its words are not sent. The connection stays. nil: always ready. Called on the loop, must
 	// not block.
 	Ready func() error
-	// Stats counts rejections; nil: the endpoint makes its own.
+	// Stats counts what the endpoint does; nil: the endpoint makes its own.
 	Stats *Stats
-}
-
-// Stats counts what was rejected, by reason. It may be shared by endpoints. Any goroutine.
-type Stats struct{ rejected [numReasons]atomic.Uint64 }
-
-// Rejected is how often a frame or connection was rejected for r. Any goroutine.
-func (s *Stats) Rejected(r Reason) uint64 {
-	if r >= numReasons {
-		return 0
-	}
-	return s.rejected[r].Load()
+	// Trace are hooks for spans; nil: none.
+	Trace *Trace
 }
 
 // Endpoint is a Handler with its options: what the connections of a listener or a dialer share.
@@ -147,7 +137,11 @@ func (e *Endpoint) Stats() *Stats { return e.o.Stats }
 
 // Session makes the session of one connection; it is what the reactor wants as its Protocol. Any goroutine.
 func (e *Endpoint) Session(t Transport) *Session {
-	return &Session{t: t, e: e, dec: NewDecoder(uint32(e.o.MaxFrame)), peerMax: MaxFrame, streams: streams{max: int32(e.o.MaxStreams)}, early: early(t)}
+	m := e.o.Stats.meter(t)
+	if e.o.Trace != nil {
+		m = &counting{meter: m.meter}
+	}
+	return &Session{t: t, e: e, m: m, dec: NewDecoder(uint32(e.o.MaxFrame)), peerMax: MaxFrame, streams: streams{max: int32(e.o.MaxStreams)}, early: early(t)}
 }
 
 // reject counts a rejection.

@@ -61,6 +61,7 @@ func (l *loop) refuse(c *Conn, cause error) {
 // noteRefused counts c among the refused ones. Those that are too many are reset: false.
 func (l *loop) noteRefused(c *Conn, cause error) bool {
 	l.count[counterRefused]++
+	l.r.tellRefusal(cause)
 	c.more().refusal = cause
 	if l.refused >= maxRefused {
 		l.abort(c, cause)

@@ -3,6 +3,7 @@ package reactor
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"runtime"
 	"time"
 
@@ -76,6 +77,10 @@ type Config struct {
 	// the system's own (net.ipv4.tcp_congestion_control); else one of net.ipv4.tcp_available_congestion_control, and without
 	// CAP_NET_ADMIN one of net.ipv4.tcp_allowed_congestion_control. Unix sockets have none. Listener.Congestion tells.
 	Congestion string
+
+	// Logger is told what an operator wants to know: listeners, failed accepts, refusals, panics, the shutdown. docs/metrics.md lists the
+	// events; no peer is named. It is called on goroutines of its own, so it may block; Shutdown waits for them. nil: nothing is told.
+	Logger *slog.Logger
 
 	// PoolBytes is the byte cap on idle buffers per loop; 0 is the pool's default.
 	PoolBytes int64

@@ -3,10 +3,12 @@ package reactor
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -135,6 +137,7 @@ func (r *Reactor) start(lis *Listener, lc ListenConfig) error {
 		return errors.Join(ErrShuttingDown, lis.abandon())
 	}
 	r.listeners = append(r.listeners, lis)
+	r.tell(eventListening, slog.String("addr", lis.addr.String()), slog.String("name", lis.name))
 	for _, l := range r.loops {
 		if err := l.push(task{kind: taskListen, lis: lis}); err != nil {
 			return err
@@ -265,6 +268,7 @@ func (lis *Listener) Close() error {
 		lis.err = errors.Join(err, os.NewSyscallError("close", unix.Close(lis.fd)))
 		lis.mu.Unlock()
 		lis.r.forget(lis)
+		lis.r.tell(eventListenerEnded, slog.String("addr", lis.addr.String()), slog.String("name", lis.name))
 	})
 	return lis.err
 }
@@ -303,6 +307,11 @@ func (l *loop) disarm(a *acceptor) {
 	l.unarm(a)
 	a.backoff = min(max(2*a.backoff, int64(acceptBackoffMin)), int64(acceptBackoffMax))
 	a.pauseTo(l.now + a.backoff)
+}
+
+// tellAccept tells that accepts fail, and how long the pause is.
+func (l *loop) tellAccept(a *acceptor, errno unix.Errno) {
+	l.r.tell(eventAcceptFailed, slog.String("addr", a.lis.addr.String()), slog.String("error", errno.Error()), slog.Duration("pause", time.Duration(a.backoff)))
 }
 
 // unarm takes a listener out of epoll.
@@ -360,10 +369,12 @@ func (l *loop) acceptOne(a *acceptor) bool {
 		l.count[counterAcceptErrors]++
 		l.refuseOne(a)
 		l.disarm(a)
+		l.tellAccept(a, errno)
 		return false
 	default:
 		l.count[counterAcceptErrors]++
 		l.disarm(a)
+		l.tellAccept(a, errno)
 		return false
 	}
 }

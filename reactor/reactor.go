@@ -21,6 +21,7 @@ type Reactor struct {
 	loops   []*loop
 	workers *workers
 	onPanic func(v any)
+	events  *events // nil without a logger
 
 	peers    *peers        // nil without limits per peer
 	maxConns atomic.Int64  // Config.MaxConns; see SetMaxConns
@@ -58,6 +59,9 @@ func makeReactor(cfg Config, sys kernel) (*Reactor, error) {
 	}
 	r.maxConns.Store(int64(r.cfg.MaxConns))
 	r.peers = newPeers(&r.cfg)
+	if r.cfg.Logger != nil {
+		r.events = &events{log: r.cfg.Logger}
+	}
 	r.workers = newWorkers(r.cfg.HandshakeWorkers)
 	for i := range r.cfg.Loops {
 		l, err := r.newLoop(i)

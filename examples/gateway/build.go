@@ -4,6 +4,7 @@ import (
 	"context"
 	stdtls "crypto/tls"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"sync"
@@ -17,6 +18,12 @@ import (
 	"github.com/ron-transport/ron-transport/tor"
 )
 
+// endpoint is the framing of one transport's connections.
+type endpoint struct {
+	now   atomic.Pointer[framer.Endpoint] // for connections that come from now on
+	stats framer.Stats                    // of all there have been
+}
+
 // app is a gateway that runs.
 type app struct {
 	src   sources
@@ -25,11 +32,10 @@ type app struct {
 
 	loops  *reactor.Reactor
 	gw     *gateway
-	frames atomic.Pointer[framer.Endpoint] // for connections that come from now on
-	counts *framer.Stats                   // of all endpoints there have been
-	store  *certs.Store                    // nil without TLS and QUIC
-	server *tls.Server                     // likewise
-	tls    *reactor.Listener               // nil: off; the same holds for the next three
+	ends   map[string]*endpoint // by transport; not changed once made
+	store  *certs.Store         // nil without TLS and QUIC
+	server *tls.Server          // likewise
+	tls    *reactor.Listener    // nil: off; the same holds for the next three
 	quic   *quic.Listener
 	tor    *tor.Tor
 	onion  *tor.Service
@@ -48,7 +54,7 @@ type app struct {
 // start brings a gateway up. What has begun is ended when something fails.
 func start(src sources, e *effective, log *slog.Logger, level *slog.LevelVar) (*app, error) {
 	ctx, stop := context.WithCancel(context.Background())
-	a := &app{src: src, log: log, level: level, now: e, counts: new(framer.Stats), stop: stop, handed: make(chan struct{})}
+	a := &app{src: src, log: log, level: level, now: e, ends: map[string]*endpoint{}, stop: stop, handed: make(chan struct{})}
 	if err := errors.Join(a.open(ctx)); err != nil {
 		a.close(context.Background())
 		return nil, e.explain(err)
@@ -60,7 +66,9 @@ func start(src sources, e *effective, log *slog.Logger, level *slog.LevelVar) (*
 // open makes the parts in their order: nothing listens before all that it needs is there.
 func (a *app) open(ctx context.Context) (err error) {
 	c := a.now.Config
-	if a.loops, err = reactor.New(c.Reactor); err != nil {
+	r := c.Reactor
+	r.Logger = a.log
+	if a.loops, err = reactor.New(r); err != nil {
 		return err
 	}
 	d, err := newDialer(a.loops, c)
@@ -72,6 +80,9 @@ func (a *app) open(ctx context.Context) (err error) {
 		return err
 	}
 	a.gw = newGateway(a.log, a.loops, p, d)
+	for _, name := range []string{"tls", "quic", "tor"} {
+		a.ends[name] = new(endpoint)
+	}
 	if err := a.setFrames(c); err != nil {
 		return err
 	}
@@ -99,14 +110,16 @@ func (a *app) open(ctx context.Context) (err error) {
 
 // setFrames puts the frames' limits in force for new connections.
 func (a *app) setFrames(c *Config) error {
-	o := c.Frames
-	o.Stats = a.counts
-	o.Transports = c.transports()
-	end, err := framer.NewEndpoint(a.gw, o)
-	if err == nil {
-		a.frames.Store(end)
+	for name, e := range a.ends {
+		o := c.Frames
+		o.Stats, o.Transports = &e.stats, c.transports()
+		end, err := framer.NewEndpoint(a.gw, o)
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		e.now.Store(end)
 	}
-	return err
+	return nil
 }
 
 // transports is what HELLO tells clients of.
@@ -126,9 +139,11 @@ func (c *Config) transports() []string {
 
 // listenConfig is what becomes of connections, the same on every transport.
 func (a *app) listenConfig(transport string) reactor.ListenConfig {
+	e := a.ends[transport]
 	return reactor.ListenConfig{
-		Protocol: func(c *reactor.Conn) reactor.Protocol { return a.frames.Load().Session(c) },
-		Refuse:   func(c *reactor.Conn, cause error) { a.frames.Load().Refuse(c, cause) },
+		Name:     transport,
+		Protocol: func(c *reactor.Conn) reactor.Protocol { return e.now.Load().Session(c) },
+		Refuse:   func(c *reactor.Conn, cause error) { e.now.Load().Refuse(c, cause) },
 		OnError:  func(remote net.Addr, err error) { a.refused(transport, remote, err) },
 	}
 }

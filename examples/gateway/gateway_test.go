@@ -157,3 +157,29 @@ func TestPrintsAndRefuses(t *testing.T) {
 	}
 	begin(t, s.config("")).ends(1)
 }
+
+// TestMetrics: what was done is counted, by transport, and no label names a peer.
+func TestMetrics(t *testing.T) {
+	s := newSite(t)
+	p := launch(t, s.config("quic.listen = \"127.0.0.1:0\"\n"))
+	x := s.clients().dial(p.addr("tls"))
+	for range 5 {
+		if got := code(ask(x, 7, "x")); got != 200 {
+			t.Fatalf("answer %d", got)
+		}
+	}
+	var body string
+	p.wait("the counted frames", func() bool {
+		_, body = p.get("/metrics")
+		return strings.Contains(body, `ron_transport_frames_received_total{transport="tls"} 5`)
+	})
+	for _, want := range []string{`ron_gateway_readiness{transport="tls"} 2`, `ron_gateway_readiness{transport="quic"} 2`, "ron_gateway_draining 0",
+		"ron_gateway_certificate_expiry_timestamp_seconds ", `ron_transport_frames_received_total{transport="quic"} 0`, "process_open_fds "} {
+		if !strings.Contains(body, want) {
+			t.Errorf("no %s in\n%s", want, body)
+		}
+	}
+	if strings.Contains(body, "127.0.0.1") {
+		t.Errorf("an address in\n%s", body)
+	}
+}
