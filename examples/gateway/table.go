@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"github.com/ron-transport/ron-transport/tor"
 )
 
 // writeTable writes the documentation's table of settings. What is allowed is what the settings' own checks say of a value that is
@@ -39,10 +41,23 @@ func allowed(key string) string {
 			if _, words, ok := strings.Cut(err.Error(), "allowed"); ok {
 				words = strings.TrimLeft(strings.TrimPrefix(strings.TrimPrefix(words, " are"), " is"), ": ")
 				first, _, _ := strings.Cut(words, "\n")
-				return first
+				return withoutZero(key, first)
 			}
 		}
 		return s.value.kind.String()
 	}
 	return ""
+}
+
+// withoutZero takes what the library says of a zero out of what is allowed where validateZeros refuses it.
+func withoutZero(key, words string) string {
+	for _, s := range settings(defaults()) {
+		if v := s.value.get(); s.key == key && (v == "0" || v == "0s") {
+			return words
+		}
+	}
+	for _, zero := range []string{"0 for the default, or ", "0 for the default, ", "0 for the default and ", ", 0 for " + tor.DefaultBootstrapTimeout.String()} {
+		words = strings.Replace(words, zero, "", 1)
+	}
+	return words
 }
