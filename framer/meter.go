@@ -47,17 +47,10 @@ func (m *meter) responded(code uint16) { m.responses[statusIndex(code)].Add(1) }
 // tally is what one OnData counts, so that a frame costs no atomic operation.
 type tally struct{ frames, ok uint64 }
 
-// handled counts a frame that is done with: code is the status with which Reply or ReplyReserve has answered it, else 0.
-func (t *tally) handled(m *meter, code uint16) {
-	t.frames++
-	switch code {
-	case 0:
-	case 200:
-		t.ok++
-	default:
-		m.responded(code)
-		m.held.ObserveZero(1)
-	}
+// answeredNow counts a frame that Reply or ReplyReserve has answered with another status than 200.
+func (m *meter) answeredNow(code uint16) {
+	m.responded(code)
+	m.held.ObserveZero(1)
 }
 
 // addTo adds the tally to m.

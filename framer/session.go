@@ -63,7 +63,12 @@ func (s *Session) take(p []byte, t *tally) (consumed, need int, err error) {
 		f.raw, f.s, f.code, f.replied, f.inflated = rest[:n], s, 0, false, false
 		err = s.handle(f)
 		f.s, f.raw, f.Cap, f.Payload = nil, nil, nil, nil
-		t.handled(s.m.meter, f.code)
+		t.frames++
+		if f.code == 200 {
+			t.ok++
+		} else if f.code != 0 {
+			s.m.answeredNow(f.code)
+		}
 		consumed += n
 		if err != nil {
 			return consumed, 0, err

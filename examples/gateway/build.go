@@ -228,7 +228,9 @@ func (a *app) quicConfig(c *Config) quic.ListenConfig {
 
 // openTor starts a tor, or uses one that runs, and offers the onion service.
 func (a *app) openTor(c *Config) (err error) {
-	if a.tor, err = tor.Open(c.Tor.Lib); err != nil {
+	lib := c.Tor.Lib
+	lib.Logger = a.log
+	if a.tor, err = tor.Open(lib); err != nil {
 		return err
 	}
 	s := c.Tor.Service
