@@ -157,8 +157,9 @@ func (a *app) runOn(ctx context.Context, command string, files *cert.Files, load
 	return srv.stop(into)
 }
 
-// runPhase drives one load from a client process against srv. progress gets the client's live line; nil hides it.
-func (a *app) runPhase(ctx context.Context, srv *serverProcess, files *cert.Files, c load.Config, progress io.Writer) (*report.Phase, error) {
+// runPhase drives one load from a client process against srv. progress gets the client's live line; nil hides it. more are further flags
+// of the client.
+func (a *app) runPhase(ctx context.Context, srv *serverProcess, files *cert.Files, c load.Config, progress io.Writer, more ...string) (*report.Phase, error) {
 	out := filepath.Join(files.Dir, "client.json")
 	kind := clientKindOf(srv.transport)
 	args := []string{
@@ -194,7 +195,7 @@ func (a *app) runPhase(ctx context.Context, srv *serverProcess, files *cert.File
 	case !c.Cold:
 		args = append(args, "--depth", strconv.Itoa(c.Depth))
 	}
-	return a.clientPhase(ctx, progress, args, c.Warmup+c.Window, out)
+	return a.clientPhase(ctx, progress, append(args, more...), c.Warmup+c.Window, out)
 }
 
 // clientPhase runs a client that writes its report to out, and reads the one phase in it.

@@ -174,6 +174,9 @@ func (a *app) sloRow(ctx context.Context, o *sloOptions, row sloRow, files *cert
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", row.name, err)
 	}
+	if one.WAN != nil {
+		r.WAN = one.WAN
+	}
 	for _, p := range one.Phases {
 		if row.command == nil {
 			p.Name = row.name

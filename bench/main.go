@@ -47,11 +47,12 @@ func usage(err error) error {
 
 // app is what a command runs with.
 type app struct {
-	stdout io.Writer
-	stderr *os.File
-	argv   []string       // the whole command line
-	html   string         // --html, of every command that writes a report
-	judge  report.Targets // overrides the seed's targets when its Ref is set; tests do that, no flag does
+	stdout   io.Writer
+	stderr   *os.File
+	argv     []string       // the whole command line
+	html     string         // --html, of every command that writes a report
+	probeWAN func() error   // says why there can be no emulated path here; nil: impair.Available; tests set it
+	judge    report.Targets // overrides the seed's targets when its Ref is set; tests do that, no flag does
 }
 
 // targets are the figures a run is held to.
@@ -109,7 +110,7 @@ func (a *app) root() *cobra.Command {
 		root.AddCommand(a.clientCommand(kind))
 	}
 	root.AddCommand(a.compareCommand(), a.peersCommand(), a.idleCommand(), a.stormCommand(), a.lorisCommand(), a.restartCommand())
-	root.AddCommand(a.torCommand(), a.checkCommand(), a.sweepCommand(), a.sloCommand())
+	root.AddCommand(a.torCommand(), a.checkCommand(), a.sweepCommand(), a.sloCommand(), a.wanCommand(), a.wanPathCommand())
 	root.AddCommand(a.hostileCommands()...)
 	a.addHTML(root)
 	root.AddCommand(a.reportCommand())

@@ -63,7 +63,7 @@ func sloRows() []sloRow {
 		{name: "tor", what: "HELLO and small frames over Tor", id: "tor_hello", flag: "tor", choice: func(o *sloOptions) string { return o.tor },
 			able: func(*app) error { return torlab.Available() }, command: torRun},
 		{name: "inter-region", what: "TLS 16 KiB between regions, at an emulated round trip", id: "interregion", flag: "wan", choice: func(o *sloOptions) string { return o.wan },
-			able: func(a *app) error { return a.has("wan") }, command: wanRun},
+			able: (*app).canWAN, command: wanRun},
 	}
 }
 
@@ -82,16 +82,6 @@ func torRun(o *sloOptions) ([]string, time.Duration) {
 // wanRun is ronbench wan, at the round trip that it has by itself.
 func wanRun(o *sloOptions) ([]string, time.Duration) {
 	return []string{"wan", "--duration", o.duration.String(), "--warmup", o.warmup.String()}, wanUpWait + 2*(o.duration+o.warmup+slackWait)
-}
-
-// has says whether there is a command of that name.
-func (a *app) has(command string) error {
-	for _, c := range a.root().Commands() {
-		if c.Name() == command {
-			return nil
-		}
-	}
-	return fmt.Errorf("this ronbench has no command %s", command)
 }
 
 // leftOut is why the row is not measured, nil where it is.

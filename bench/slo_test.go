@@ -175,9 +175,21 @@ func TestSLORows(t *testing.T) {
 			t.Errorf("%+v", r)
 		}
 	}
-	a := &app{}
-	if a.has("slo") != nil || a.has("nonsense") == nil {
-		t.Error("commands are not found by their names")
+	// The inter-region row is left out where there can be no path, with the reason; it is an error where it must be.
+	a := &app{probeWAN: func() error { return errors.New("no devices today") }}
+	o := &sloOptions{duration: time.Second, hellos: 1, tor: choiceOff, wan: choiceAuto}
+	if err := o.validate(a, false); err != nil {
+		t.Error(err)
+	}
+	row := o.chosen[slices.IndexFunc(o.chosen, func(r sloRow) bool { return r.flag == "wan" })]
+	if why := row.leftOut(a, o); why == nil || why.Error() != "no devices today" {
+		t.Error(why)
+	}
+	if o.wan = choiceOn; o.validate(a, false) == nil {
+		t.Error("--wan on was taken")
+	}
+	if a.probeWAN = func() error { return nil }; row.leftOut(a, o) != nil || o.validate(a, false) != nil {
+		t.Error("the row is left out where there can be a path")
 	}
 }
 

@@ -29,10 +29,11 @@ const (
 	KindLoris   = "loris"   // ronbench loris: loris, server
 	KindRestart = "restart" // ronbench restart: restart
 	KindTor     = "tor"     // ronbench tor: phases, server, slo
-	KindSLO     = "slo"     // ronbench slo: phases, slo
+	KindSLO     = "slo"     // ronbench slo: phases, wan, slo
 	KindCheck   = "check"   // ronbench check: check
 	KindSweep   = "sweep"   // ronbench sweep: sweep
 	KindPeers   = "peers"   // ronbench peers: compare, left_out
+	KindWAN     = "wan"     // ronbench wan: phases, server, quic_server, wan, slo
 )
 
 // Report is the one document of all commands. Parts that a command does not have are absent.
@@ -45,7 +46,7 @@ type Report struct {
 	Interrupted bool          `json:"interrupted"` // ended by a signal: figures cover what was done until then
 	Phases      []Phase       `json:"phases,omitempty"`
 	Server      *Server       `json:"server,omitempty"`
-	QUICServer  *Server       `json:"quic_server,omitempty"` // of the bare run, which has two
+	QUICServer  *Server       `json:"quic_server,omitempty"` // of runs that have two
 	Compare     []Pairing     `json:"compare,omitempty"`
 	LeftOut     []LeftOutPeer `json:"left_out,omitempty"` // peers that were to be compared with and are not, or no longer
 	Idle        []Idle        `json:"idle,omitempty"`
@@ -54,6 +55,7 @@ type Report struct {
 	Restart     *Restart      `json:"restart,omitempty"`
 	Check       *Check        `json:"check,omitempty"`
 	Sweep       []Sweep       `json:"sweep,omitempty"`
+	WAN         *WAN          `json:"wan,omitempty"`
 	SLOTargets  string        `json:"slo_targets,omitempty"` // whose targets the rows use: Ref-A or Ref-B
 	SLO         []SLORow      `json:"slo,omitempty"`
 	Pass        bool          `json:"pass"` // no row failed

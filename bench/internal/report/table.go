@@ -64,6 +64,10 @@ func (r *Report) Text(w io.Writer) {
 			s.text(w)
 		}
 	}
+	if r.WAN != nil {
+		fmt.Fprintln(w)
+		r.WAN.text(w)
+	}
 	if len(r.Compare)+len(r.LeftOut) > 0 {
 		fmt.Fprintln(w)
 		r.compareText(w)
