@@ -110,7 +110,7 @@ func (a *app) root() *cobra.Command {
 		root.AddCommand(a.clientCommand(kind))
 	}
 	root.AddCommand(a.compareCommand(), a.peersCommand(), a.idleCommand(), a.stormCommand(), a.lorisCommand(), a.restartCommand())
-	root.AddCommand(a.torCommand(), a.checkCommand(), a.sweepCommand(), a.sloCommand(), a.wanCommand(), a.wanPathCommand())
+	root.AddCommand(a.torCommand(), a.checkCommand(), a.powerCommand(), a.sweepCommand(), a.sloCommand(), a.wanCommand(), a.wanPathCommand())
 	root.AddCommand(a.hostileCommands()...)
 	a.addHTML(root)
 	root.AddCommand(a.reportCommand())
@@ -127,7 +127,7 @@ func noArgs(cmd *cobra.Command, args []string) error {
 
 // finish writes the JSON report and the page when asked to, and prints the table.
 func (a *app) finish(r *report.Report, jsonPath string) error {
-	r.Pass = report.AllPass(r.SLO)
+	r.Pass = r.Passed()
 	r.Text(a.stdout)
 	if jsonPath != "" {
 		if err := r.WriteFile(jsonPath); err != nil {

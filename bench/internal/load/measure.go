@@ -197,6 +197,10 @@ func (f *Fleet) cut() {
 	f.end.Store(min(f.end.Load(), now))
 }
 
+// Answered is how many good replies have come in since the fleet was made, those outside the window included. Any goroutine; exact once
+// Measure has returned.
+func (f *Fleet) Answered() uint64 { return f.answered() }
+
 func (f *Fleet) answered() (n uint64) {
 	for _, g := range f.groups {
 		n += g.answered.Load()

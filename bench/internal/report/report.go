@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/ron-transport/ron-transport/bench/internal/gate"
 	"github.com/ron-transport/ron-transport/bench/internal/hist"
 	"github.com/ron-transport/ron-transport/bench/internal/proc"
 	"github.com/ron-transport/ron-transport/quic"
@@ -31,6 +33,8 @@ const (
 	KindTor     = "tor"     // ronbench tor: phases, server, slo
 	KindSLO     = "slo"     // ronbench slo: phases, wan, slo
 	KindCheck   = "check"   // ronbench check: check
+	KindPaired  = "paired"  // ronbench check --base: paired
+	KindPower   = "power"   // ronbench power: power
 	KindSweep   = "sweep"   // ronbench sweep: sweep
 	KindPeers   = "peers"   // ronbench peers: compare, left_out
 	KindWAN     = "wan"     // ronbench wan: phases, server, quic_server, wan, slo
@@ -54,6 +58,8 @@ type Report struct {
 	Loris       *Loris        `json:"loris,omitempty"`
 	Restart     *Restart      `json:"restart,omitempty"`
 	Check       *Check        `json:"check,omitempty"`
+	Paired      *Paired       `json:"paired,omitempty"`
+	Power       *Power        `json:"power,omitempty"`
 	Sweep       []Sweep       `json:"sweep,omitempty"`
 	WAN         *WAN          `json:"wan,omitempty"`
 	SLOTargets  string        `json:"slo_targets,omitempty"` // whose targets the rows use: Ref-A or Ref-B
@@ -258,6 +264,15 @@ func New(kind string, command []string) (*Report, error) {
 		return nil, err
 	}
 	return &Report{Schema: Schema, Kind: kind, Started: time.Now().UTC().Truncate(time.Millisecond), Command: command, MeasuredOn: m, Pass: true}, nil
+}
+
+// Passed says whether nothing in the report has failed: no target, no gate, and no part that has to be there for a verdict is missing.
+func (r *Report) Passed() bool {
+	ok := AllPass(r.SLO) && (r.Paired == nil || r.Paired.OK()) && (r.Power == nil || r.Power.OK())
+	if r.Check != nil {
+		ok = ok && !slices.ContainsFunc(r.Check.Rows, func(row gate.Row) bool { return !row.OK })
+	}
+	return ok
 }
 
 // WriteFile writes the document to path, whole or not at all: a reader never sees half of it.

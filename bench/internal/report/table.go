@@ -92,6 +92,14 @@ func (r *Report) Text(w io.Writer) {
 		fmt.Fprintln(w)
 		r.Check.text(w)
 	}
+	if r.Paired != nil {
+		fmt.Fprintln(w)
+		r.Paired.text(w)
+	}
+	if r.Power != nil {
+		fmt.Fprintln(w)
+		r.Power.text(w)
+	}
 	sweepText(w, r.Sweep)
 	if len(r.SLO) > 0 {
 		fmt.Fprintln(w)
