@@ -33,6 +33,7 @@ const (
 	KindCheck   = "check"   // ronbench check: check
 	KindSweep   = "sweep"   // ronbench sweep: sweep
 	KindPeers   = "peers"   // ronbench peers: compare, left_out
+	KindSoak    = "soak"    // ronbench soak: soak, slo
 )
 
 // Report is the one document of all commands. Parts that a command does not have are absent.
@@ -54,6 +55,7 @@ type Report struct {
 	Restart     *Restart      `json:"restart,omitempty"`
 	Check       *Check        `json:"check,omitempty"`
 	Sweep       []Sweep       `json:"sweep,omitempty"`
+	Soak        *Soak         `json:"soak,omitempty"`
 	SLOTargets  string        `json:"slo_targets,omitempty"` // whose targets the rows use: Ref-A or Ref-B
 	SLO         []SLORow      `json:"slo,omitempty"`
 	Pass        bool          `json:"pass"` // no row failed

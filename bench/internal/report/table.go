@@ -88,6 +88,10 @@ func (r *Report) Text(w io.Writer) {
 		fmt.Fprintln(w)
 		r.Check.text(w)
 	}
+	if r.Soak != nil {
+		fmt.Fprintln(w)
+		r.Soak.text(w)
+	}
 	sweepText(w, r.Sweep)
 	if len(r.SLO) > 0 {
 		fmt.Fprintln(w)
