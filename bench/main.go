@@ -108,7 +108,7 @@ func (a *app) root() *cobra.Command {
 		root.AddCommand(a.clientCommand(kind))
 	}
 	root.AddCommand(a.compareCommand(), a.peersCommand(), a.idleCommand(), a.stormCommand(), a.lorisCommand(), a.restartCommand())
-	root.AddCommand(a.torCommand(), a.checkCommand(), a.sweepCommand(), a.sloCommand())
+	root.AddCommand(a.torCommand(), a.checkCommand(), a.sweepCommand(), a.sloCommand(), a.soakCommand())
 	root.AddCommand(a.hostileCommands()...)
 	return root
 }

@@ -187,3 +187,10 @@ func (s *Soak) text(w io.Writer) {
 	}
 	t.write(w)
 }
+
+// Note keeps the first error; "" is none.
+func (l *SoakLoad) Note(err string) {
+	if l.Failed == "" {
+		l.Failed = err
+	}
+}
