@@ -15,6 +15,9 @@ const asMain = "RONBENCH_TEST_AS_MAIN"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asMain) != "" {
+		if leaksHere() {
+			go leak()
+		}
 		main()
 		return
 	}
@@ -60,7 +63,7 @@ type refusal struct {
 }
 
 func refusals() []refusal {
-	return append(slices.Concat(attackRefusals(), quicRefusals(), torRefusals(), profileRefusals(), peersRefusals(), checkRefusals(), sweepRefusals()), []refusal{
+	return append(slices.Concat(attackRefusals(), quicRefusals(), torRefusals(), profileRefusals(), peersRefusals(), checkRefusals(), sweepRefusals(), soakRefusals()), []refusal{
 		{"nonsense", []string{"nonsense"}},
 		{"--no-such-flag", []string{"no-such-flag"}},
 		{"--payload x", []string{"--payload", "\"x\""}},

@@ -97,7 +97,7 @@ func JudgeSoak(s *Soak) []SLORow {
 				v.Why = "it stopped growing"
 			}
 		case drift.Unclear:
-			v.Verdict, v.Why = Info, "cannot tell: "+r.Why
+			v.Verdict, v.Why, v.Op, v.Target = Info, "cannot tell: "+r.Why, "", 0
 		}
 		rows = append(rows, v)
 	}
