@@ -15,9 +15,7 @@ const asMain = "RONBENCH_TEST_AS_MAIN"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asMain) != "" {
-		if leaksHere() {
-			go leak()
-		}
+		ailing()
 		main()
 		return
 	}

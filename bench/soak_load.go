@@ -142,7 +142,6 @@ func (s *soakRun) count(ctx context.Context, l lane, p *report.Phase, err error)
 	into.Frames += p.Frames
 	into.Errors.Add(&p.Errors)
 	into.Note(p.Errors.FirstError)
-	s.frames += p.Frames
 	if p.Latency.Count >= minP99 {
 		s.state.Add(l.srv.transport+" p99", "ms", s.elapsed(), p.Latency.P99)
 	}

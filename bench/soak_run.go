@@ -45,9 +45,8 @@ type soakRun struct {
 	before soak.State      // what was counted in the segments before
 	vitals map[string]vitals
 
-	mu     sync.Mutex // guards what follows; lanes count, the controller samples
-	state  *soak.State
-	frames uint64 // since the last line
+	mu    sync.Mutex // guards what follows; lanes count, the controller samples
+	state *soak.State
 }
 
 // elapsed is the time of the run, pauses left out, in seconds.
@@ -79,15 +78,18 @@ func (a *app) soak(ctx context.Context, o *soakOptions) (err error) {
 	err = s.run(ctx)
 	r.Interrupted = ctx.Err() != nil && s.state.Left() > 0
 	err = errors.Join(err, s.save(), s.servers.close(r))
-	if err != nil {
-		return err
-	}
 	r.Soak = s.report()
+	if err != nil { // what hours have shown is told all the same
+		r.Soak.Broken = err.Error()
+	}
 	r.SLO = report.JudgeSoak(r.Soak)
 	if r.Interrupted && o.checkpoint != "" {
 		defer fmt.Fprintf(a.stderr, "%s are left; go on with: ronbench soak --resume %s\n", s.state.Left().Round(time.Second), o.checkpoint)
 	}
-	return a.finish(r, o.json)
+	if missed := a.finish(r, o.json); err == nil || !errors.Is(missed, errMissed) {
+		return errors.Join(err, missed)
+	}
+	return err
 }
 
 // save writes the checkpoint, if one is wanted. A run that has not begun is one that can be begun.

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/x509"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -35,9 +36,20 @@ func leak() {
 	_ = kept
 }
 
-// leaksHere says whether this process, which runs as ronbench, is to leak.
-func leaksHere() bool {
-	return os.Getenv(leaky) != "" && len(os.Args) > 1 && os.Args[1] == "tls_echo_server"
+// dying makes it end after so long.
+const dying = "RONBENCH_TEST_DIE"
+
+// ailing has this process, which runs as ronbench, leak or die, if that is asked for.
+func ailing() {
+	if len(os.Args) < 2 || os.Args[1] != "tls_echo_server" {
+		return
+	}
+	if os.Getenv(leaky) != "" {
+		go leak()
+	}
+	if d, err := time.ParseDuration(os.Getenv(dying)); err == nil {
+		time.AfterFunc(d, func() { os.Exit(7) })
+	}
 }
 
 func soakRefusals() []refusal {
@@ -177,6 +189,20 @@ func TestSoakCatchesALeak(t *testing.T) {
 	}
 }
 
+// A server that dies ends the run, which tells why, and what was measured until then.
+func TestSoakTellsThatAServerDied(t *testing.T) {
+	t.Setenv(dying, "2s")
+	out := filepath.Join(t.TempDir(), "soak.json")
+	status, stdout, stderr := run(t, easy(), soakArgs("2m", out, "--chaos=false")...)
+	r, err := report.Read(out)
+	if err != nil {
+		t.Fatalf("exit status %d, %v\n%s%s", status, err, stdout, stderr)
+	}
+	if s := r.Soak; status != exitFailed || r.Pass || r.Interrupted || s.ElapsedS > 110 || !strings.Contains(s.Broken, "tls_echo_server") || len(s.Judge) == 0 {
+		t.Errorf("exit status %d\n%s%s", status, stdout, stderr)
+	}
+}
+
 func TestVitals(t *testing.T) {
 	want := vitals{1, 2, 3, 4, 5, 6}
 	var got vitals
@@ -193,11 +219,28 @@ func TestVitals(t *testing.T) {
 	}
 }
 
-// Every kind of series that is sampled has an allowance, but for the one that the governor holds.
-func TestAllowancesAreThere(t *testing.T) {
-	for word, a := range allowances() {
-		if a.Floor <= 0 || a.kind == report.Leak && a.PerDay <= 0 || a.Share > 0.5 {
-			t.Errorf("%s: %+v", word, a)
+// Clients trust the certificate that is in force, the one that comes next, and the one that went last.
+func TestRotation(t *testing.T) {
+	s := &soakServers{files: makeCert(t)}
+	var past []*x509.Certificate
+	for i := range 5 {
+		next := s.roots()
+		if err := s.rotate(); err != nil {
+			t.Fatal(err)
+		}
+		c, err := s.files.Load()
+		if err != nil {
+			t.Fatal(err)
+		}
+		past = append(past, c.Leaf)
+		if _, err := c.Leaf.Verify(x509.VerifyOptions{Roots: next}); i > 0 && err != nil {
+			t.Errorf("rotation %d: not trusted beforehand: %v", i, err)
+		}
+		for age := range i + 1 {
+			_, err := past[i-age].Verify(x509.VerifyOptions{Roots: s.roots()})
+			if trusted := age <= 1; trusted != (err == nil) {
+				t.Errorf("rotation %d: the certificate %d before: %v", i, age, err)
+			}
 		}
 	}
 }

@@ -28,6 +28,8 @@ type Soak struct {
 	Chaos SoakChaos    `json:"chaos"`
 	Judge []SoakSeries `json:"series"`
 	NoTor string       `json:"no_tor,omitempty"` // why Tor was left out
+
+	Broken string `json:"broken,omitempty"` // why the run ended early, if not by a signal: what it has shown until then is not enough
 }
 
 // SoakLoad is what one transport has carried.
@@ -79,6 +81,9 @@ func (s *SoakSeries) Verdict() string {
 // JudgeSoak makes the rows. Rows that cannot tell are shown, and neither pass nor fail.
 func JudgeSoak(s *Soak) []SLORow {
 	var rows []SLORow
+	if s.Broken != "" {
+		rows = append(rows, SLORow{ID: "soak_broken", Phase: "all", What: "the run came to its end", Verdict: Failed, Why: s.Broken})
+	}
 	for _, l := range s.Loads {
 		rows = append(rows, row("soak_errors", l.Transport, "requests without a right echo, connections that failed", "<=", 0, float64(l.Errors.Total()), "count"))
 	}
