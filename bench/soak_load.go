@@ -17,10 +17,11 @@ import (
 const (
 	lanes    = 4
 	torShare = 4 // over Tor there is one lane, with a quarter of the connections
-	torLives = 4 // of the others' lives it lives: a dial through six relays takes a second
 	// torPart of the rate goes over Tor, torRate at the most: each frame costs six relays' work, and 64 KiB are 130 cells for each.
 	torPart = 0.02
 	torRate = 100
+	// torLife is the least life of a connection over Tor: a dial through six relays takes a second.
+	torLife = 15 * time.Second
 	// minP99 is how many latencies a p99 is of at the least.
 	minP99 = 100
 	// lanePause is the pause after a lane that could not be opened.
@@ -44,7 +45,7 @@ func (s *soakRun) lanesOf(srv *serverProcess) []lane {
 	switch srv.transport {
 	case load.Tor:
 		c.Conns = max(s.o.Conns/torShare, 1)
-		return []lane{{srv: srv, of: 1, load: c, life: torLives * s.o.Life}}
+		return []lane{{srv: srv, of: 1, load: c, life: max(torLife, s.o.Life)}}
 	case load.QUIC:
 		c.Streams = min(defaultStreams, c.Conns)
 		c.Conns /= c.Streams

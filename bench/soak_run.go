@@ -77,7 +77,7 @@ func (a *app) soak(ctx context.Context, o *soakOptions) (err error) {
 	}
 	err = s.run(ctx)
 	r.Interrupted = ctx.Err() != nil && s.state.Left() > 0
-	err = errors.Join(err, s.save(), s.servers.close(r))
+	err = errors.Join(err, s.servers.close(r, s.state), s.save())
 	r.Soak = s.report()
 	if err != nil { // what hours have shown is told all the same
 		r.Soak.Broken = err.Error()
@@ -154,13 +154,15 @@ func (s *soakRun) tally() {
 	if s.crowd == nil {
 		return
 	}
-	done, _ := s.resets.Counts()
+	done, not := s.resets.Counts()
 	st.Resets = s.before.Resets + done
+	st.Harmed = s.before.Harmed + done + not
 	st.Crowd, st.CrowdEnd = s.before.Crowd, s.before.CrowdEnd
 	c := s.crowd.Counts()
 	for _, n := range c.Opened {
 		st.Crowd += n
 	}
+	st.Harmed += st.Crowd - s.before.Crowd + c.Failed
 	for _, n := range c.Ended {
 		st.CrowdEnd += n
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/ron-transport/ron-transport/bench/internal/child"
 	"github.com/ron-transport/ron-transport/bench/internal/load"
 	"github.com/ron-transport/ron-transport/bench/internal/report"
+	"github.com/ron-transport/ron-transport/bench/internal/soak"
 	"github.com/ron-transport/ron-transport/tor"
 	"github.com/ron-transport/ron-transport/tor/torlab"
 )
@@ -35,7 +36,7 @@ func (a *app) startSoakServers(ctx context.Context, o *soakOptions) (s *soakServ
 	s = new(soakServers)
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, s.close(nil))
+			err = errors.Join(err, s.close(nil, nil))
 			s = nil
 		}
 	}()
@@ -130,8 +131,8 @@ func (s *soakServers) roots() *x509.CertPool {
 	return pool
 }
 
-// close ends everything. With r the servers' reports go there.
-func (s *soakServers) close(r *report.Report) error {
+// close ends everything. With r the servers' reports go there, and what they saw fail to st.
+func (s *soakServers) close(r *report.Report, st *soak.State) error {
 	var errs []error
 	for _, srv := range s.list {
 		var into *report.Server
@@ -142,6 +143,7 @@ func (s *soakServers) close(r *report.Report) error {
 			errs = append(errs, err)
 			continue
 		}
+		st.Load(srv.transport).ServerFailed += into.Failed
 		switch srv.transport {
 		case load.TLS:
 			r.Server = into

@@ -6,15 +6,16 @@ import (
 	"testing"
 )
 
-// plant is a machine: what it costs is in proportion to the rate, besides what others use, and half of a change is seen one step late.
+// plant is a machine: what it costs is in proportion to the rate, besides what others use. A step is half of a connection's life, so a
+// quarter of a change is seen in the first step, half of it in the next, and the last quarter in the one after that.
 type plant struct {
 	perRate, others float64
-	last            float64
+	last, before    float64
 }
 
 func (p *plant) busy(rate float64, r *rand.Rand) float64 {
-	seen := (rate + p.last) / 2
-	p.last = rate
+	seen := rate/4 + p.last/2 + p.before/4
+	p.last, p.before = rate, p.last
 	return min(max(p.others+p.perRate*seen+r.NormFloat64(), 0), 100)
 }
 
@@ -30,7 +31,7 @@ func TestBandIsReachedAndKept(t *testing.T) {
 			t.Fatal(err)
 		}
 		inside := 0
-		p.last = g.Rate()
+		p.last, p.before = g.Rate(), g.Rate()
 		for i := range 60 {
 			busy := p.busy(g.Rate(), r)
 			if i >= 20 && g.Inside(busy) {

@@ -40,7 +40,9 @@ type SoakLoad struct {
 	Resumed   int    `json:"resumed"`         // of them
 	Frames    uint64 `json:"frames"`          // good replies
 	Failed    string `json:"first,omitempty"` // the first error
-	Errors    Errors `json:"errors"`
+	// ServerFailed are connections that the server saw fail, those of the chaos included.
+	ServerFailed uint64 `json:"server_failed_conns"`
+	Errors       Errors `json:"errors"`
 }
 
 // SoakChaos is what was done besides the load. None of it touches the load's own connections, so their errors are all faults.
@@ -49,6 +51,7 @@ type SoakChaos struct {
 	Reloads      uint64 `json:"certificates_taken"`  // by the servers
 	TicketKeys   uint64 `json:"ticket_keys_changed"` // by the servers
 	Resets       uint64 `json:"resets"`              // connections reset in the midst of a frame
+	Harmed       uint64 `json:"harmed"`              // all connections of the chaos, those that did not come to be included
 	Crowd        uint64 `json:"crowd_opened"`        // silent, stalled, dripping and never reading connections
 	CrowdEnded   uint64 `json:"crowd_ended"`         // of them, by the server
 }
@@ -87,6 +90,7 @@ func JudgeSoak(s *Soak) []SLORow {
 	for _, l := range s.Loads {
 		rows = append(rows, row("soak_errors", l.Transport, "requests without a right echo, connections that failed", "<=", 0, float64(l.Errors.Total()), "count"))
 	}
+	rows = append(rows, s.unexplained()...)
 	for i := range s.Judge {
 		j := &s.Judge[i]
 		r := &j.Result
@@ -109,6 +113,21 @@ func JudgeSoak(s *Soak) []SLORow {
 	cpu := row("soak_cpu", "all", fmt.Sprintf("time with all cores %s to %s %% busy", num(s.CPULow), num(s.CPUHigh)), "", 0, s.InBand, "%")
 	cpu.Verdict = Info
 	return append(rows, cpu)
+}
+
+// unexplained rows show the connections that servers saw fail beyond those that were made to. They have no verdict: a client that
+// gives up its goodbye on a busy machine is one, and has every answer all the same.
+func (s *Soak) unexplained() []SLORow {
+	var rows []SLORow
+	for _, l := range s.Loads {
+		n := l.ServerFailed
+		if l.Transport == "tls" {
+			n -= min(n, s.Chaos.Harmed)
+		}
+		rows = append(rows, row("soak_server_failed", l.Transport, "connections that the server saw fail, the chaos left out", "", 0, float64(n), "count"))
+	}
+	unjudged(rows)
+	return rows
 }
 
 // scale is the unit in which a figure is shown, and what it has to be divided by.

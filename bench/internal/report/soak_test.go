@@ -25,11 +25,11 @@ func soakOf(verdicts ...drift.Verdict) *Soak {
 // Growth and errors fail a soak, what cannot be told is shown and does neither.
 func TestJudgeSoak(t *testing.T) {
 	rows := JudgeSoak(soakOf(drift.Steady, drift.Unclear))
-	if !AllPass(rows) || rows[1].Verdict != Passed || rows[2].Verdict != Info || rows[2].Why != "cannot tell: too noisy" {
+	if !AllPass(rows) || rows[2].Verdict != Passed || rows[3].Verdict != Info || rows[3].Why != "cannot tell: too noisy" {
 		t.Errorf("%+v", rows)
 	}
 	rows = JudgeSoak(soakOf(drift.Growing))
-	if AllPass(rows) || rows[1].Verdict != Failed || rows[1].Target != 16 || rows[1].Measured != 32 || rows[1].Unit != "MiB" {
+	if AllPass(rows) || rows[2].Verdict != Failed || rows[2].Target != 16 || rows[2].Measured != 32 || rows[2].Unit != "MiB" {
 		t.Errorf("%+v", rows)
 	}
 	s := soakOf(drift.Steady)
@@ -38,6 +38,10 @@ func TestJudgeSoak(t *testing.T) {
 		t.Error("an error passes")
 	}
 	s = soakOf(drift.Steady)
+	s.Loads[0].ServerFailed, s.Chaos.Harmed = 7, 5
+	if rows := JudgeSoak(s); !AllPass(rows) || rows[1].Measured != 2 || rows[1].Verdict != Info {
+		t.Errorf("%+v", rows)
+	}
 	s.Broken = "a server died"
 	if rows := JudgeSoak(s); AllPass(rows) || rows[0].Why != s.Broken {
 		t.Errorf("%+v", rows)
