@@ -84,7 +84,7 @@ func (s *soakRun) report() *report.Soak {
 	r := &report.Soak{
 		DurationS: s.o.Duration.Seconds(), ElapsedS: st.ElapsedS, WarmupS: st.Warmup().Seconds(), Segments: st.Starts, Seed: s.o.Seed, Mix: s.o.Mix,
 		CPULow: s.o.CPULow, CPUHigh: s.o.CPUHigh, Rate: st.Rate, NoTor: s.o.noTor, Judge: s.judged(),
-		Chaos: report.SoakChaos{Certificates: st.Rotated, Reloads: st.Reloads, TicketKeys: st.Tickets, Resets: st.Resets, Harmed: st.Harmed, Crowd: st.Crowd, CrowdEnded: st.CrowdEnd},
+		Chaos: report.SoakChaos{Certificates: st.Rotated, Reloads: st.Reloads, TicketKeys: st.Tickets, Resets: st.Resets, Crowd: st.Crowd, CrowdEnded: st.CrowdEnd},
 	}
 	for i := range r.Judge {
 		j := &r.Judge[i]

@@ -13,6 +13,7 @@ import (
 
 	"github.com/ron-transport/ron-transport/bench/internal/governor"
 	"github.com/ron-transport/ron-transport/bench/internal/hostile"
+	"github.com/ron-transport/ron-transport/bench/internal/load"
 	"github.com/ron-transport/ron-transport/bench/internal/proc"
 	"github.com/ron-transport/ron-transport/bench/internal/report"
 	"github.com/ron-transport/ron-transport/bench/internal/sched"
@@ -40,9 +41,10 @@ type soakRun struct {
 	began   time.Time
 	base    float64 // seconds of the segments before
 
-	crowd  *hostile.Crowd  // nil without chaos
-	resets *hostile.Resets // likewise
-	before soak.State      // what was counted in the segments before
+	crowd  *hostile.Crowd             // nil without chaos
+	resets map[string]*hostile.Resets // by transport
+	harmed map[string]uint64          // by transport: what was counted of this segment
+	before soak.State                 // what was counted in the segments before
 	vitals map[string]vitals
 
 	mu    sync.Mutex // guards what follows; lanes count, the controller samples
@@ -133,14 +135,25 @@ func (s *soakRun) run(ctx context.Context) error {
 	return err
 }
 
-// startChaos begins what is hostile. It goes to the TLS server, as what it does is of TCP, and on connections of its own.
+// startChaos begins what is hostile, on connections of its own. The crowd goes to the TLS server: what it does is of TCP.
 func (s *soakRun) startChaos(ctx context.Context, wg *sync.WaitGroup) {
-	addr := s.servers.list[0].addr
 	h := &hostileOptions{}
-	s.crowd = &hostile.Crowd{Addr: addr, Conns: crowdSize, AtOnce: lanes, Again: crowdAgain, Drip: crowdDrip, TLS: h.tls()}
-	s.resets = &hostile.Resets{Addr: addr, Every: resetEvery, TLS: h.tls(), Rand: rand.New(rand.NewPCG(s.o.Seed, uint64(len(s.state.Starts))))}
-	wg.Go(func() { s.crowd.Run(ctx) })
-	wg.Go(func() { s.resets.Run(ctx) })
+	s.resets, s.harmed = make(map[string]*hostile.Resets), make(map[string]uint64)
+	for i, srv := range s.servers.list {
+		r := &hostile.Resets{Every: resetEvery, Rand: rand.New(rand.NewPCG(s.o.Seed, uint64(len(s.state.Starts)*lanes+i)))}
+		switch srv.transport {
+		case load.TLS:
+			s.crowd = &hostile.Crowd{Addr: srv.addr, Conns: crowdSize, AtOnce: lanes, Again: crowdAgain, Drip: crowdDrip, TLS: h.tls()}
+			wg.Go(func() { s.crowd.Run(ctx) })
+			r.Open = hostile.ResetTLS(srv.addr, h.tls())
+		case load.QUIC:
+			r.Open = hostile.ResetQUIC(srv.addr, h.tls())
+		default: // a circuit for each would be no light chaos
+			continue
+		}
+		s.resets[srv.transport] = r
+		wg.Go(func() { r.Run(ctx) })
+	}
 }
 
 // tally brings what others count up to date. The lock is held.
@@ -154,17 +167,25 @@ func (s *soakRun) tally() {
 	if s.crowd == nil {
 		return
 	}
-	done, not := s.resets.Counts()
-	st.Resets = s.before.Resets + done
-	st.Harmed = s.before.Harmed + done + not
+	harmed := make(map[string]uint64)
+	st.Resets = s.before.Resets
+	for t, r := range s.resets {
+		done, not := r.Counts()
+		st.Resets += done
+		harmed[t] = done + not
+	}
 	st.Crowd, st.CrowdEnd = s.before.Crowd, s.before.CrowdEnd
 	c := s.crowd.Counts()
 	for _, n := range c.Opened {
 		st.Crowd += n
 	}
-	st.Harmed += st.Crowd - s.before.Crowd + c.Failed
+	harmed[load.TLS] += st.Crowd - s.before.Crowd + c.Failed
 	for _, n := range c.Ended {
 		st.CrowdEnd += n
+	}
+	for t, n := range harmed {
+		st.Load(t).Harmed += n - s.harmed[t]
+		s.harmed[t] = n
 	}
 }
 

@@ -42,6 +42,7 @@ type SoakLoad struct {
 	Failed    string `json:"first,omitempty"` // the first error
 	// ServerFailed are connections that the server saw fail, those of the chaos included.
 	ServerFailed uint64 `json:"server_failed_conns"`
+	Harmed       uint64 `json:"harmed_conns"` // those of the chaos, with those that never came to be
 	Errors       Errors `json:"errors"`
 }
 
@@ -51,7 +52,6 @@ type SoakChaos struct {
 	Reloads      uint64 `json:"certificates_taken"`  // by the servers
 	TicketKeys   uint64 `json:"ticket_keys_changed"` // by the servers
 	Resets       uint64 `json:"resets"`              // connections reset in the midst of a frame
-	Harmed       uint64 `json:"harmed"`              // all connections of the chaos, those that did not come to be included
 	Crowd        uint64 `json:"crowd_opened"`        // silent, stalled, dripping and never reading connections
 	CrowdEnded   uint64 `json:"crowd_ended"`         // of them, by the server
 }
@@ -120,10 +120,7 @@ func JudgeSoak(s *Soak) []SLORow {
 func (s *Soak) unexplained() []SLORow {
 	var rows []SLORow
 	for _, l := range s.Loads {
-		n := l.ServerFailed
-		if l.Transport == "tls" {
-			n -= min(n, s.Chaos.Harmed)
-		}
+		n := l.ServerFailed - min(l.ServerFailed, l.Harmed)
 		rows = append(rows, row("soak_server_failed", l.Transport, "connections that the server saw fail, the chaos left out", "", 0, float64(n), "count"))
 	}
 	unjudged(rows)

@@ -38,7 +38,7 @@ func TestJudgeSoak(t *testing.T) {
 		t.Error("an error passes")
 	}
 	s = soakOf(drift.Steady)
-	s.Loads[0].ServerFailed, s.Chaos.Harmed = 7, 5
+	s.Loads[0].ServerFailed, s.Loads[0].Harmed = 7, 5
 	if rows := JudgeSoak(s); !AllPass(rows) || rows[1].Measured != 2 || rows[1].Verdict != Info {
 		t.Errorf("%+v", rows)
 	}

@@ -46,7 +46,6 @@ type State struct {
 	Reloads  uint64                      `json:"certificates_taken"` // by the servers
 	Tickets  uint64                      `json:"ticket_keys_changed"`
 	Resets   uint64                      `json:"resets"`
-	Harmed   uint64                      `json:"harmed"`
 	Crowd    uint64                      `json:"crowd_opened"`
 	CrowdEnd uint64                      `json:"crowd_ended_by_server"`
 
