@@ -30,6 +30,7 @@ func TestCheck(t *testing.T) {
 	if err != nil || len(base.Values) != len(gate.Metrics()) {
 		t.Fatal(base, err)
 	}
+	withoutSeries(t, in("measured.json"))
 	r, err := report.Read(in("measured.json"))
 	if err != nil || len(r.Check.Runs) != 1 || r.Check.Machine != base.Ref {
 		t.Fatalf("%+v, %v", r, err)

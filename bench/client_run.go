@@ -83,7 +83,7 @@ func (a *app) measure(ctx context.Context, o *clientOptions) (*report.Phase, err
 	}
 	progress := report.NewProgress(a.stderr)
 	name := phaseName(&o.load)
-	p, err := fleet.Measure(ctx, load.Hooks{Begin: meter.begin, End: meter.end, Progress: func(l load.Live) {
+	p, err := fleet.Measure(ctx, load.Hooks{Begin: meter.begin, End: meter.end, Sample: meter.sample, Progress: func(l load.Live) {
 		progress.Line(time.Now(), liveLine(name, l))
 	}})
 	progress.Done()

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/ron-transport/ron-transport/bench/internal/cert"
 	"github.com/ron-transport/ron-transport/bench/internal/load"
@@ -90,12 +91,13 @@ type serverOptions struct {
 	knobs    knobs
 	quic     quicKnobs
 	tor      torKnobs
+	flags    *pflag.FlagSet // of the three before: what the report says it ran with
 	profiles profiles
 	stderr   io.Writer // what the Store tells goes there
 }
 
 func (a *app) serverCommand(kind serverKind) *cobra.Command {
-	o := &serverOptions{kind: kind, stderr: a.stderr}
+	o := &serverOptions{kind: kind, stderr: a.stderr, flags: pflag.NewFlagSet(kind.command, pflag.ContinueOnError)}
 	cmd := &cobra.Command{
 		Use:   kind.command,
 		Short: kind.short,
@@ -127,20 +129,29 @@ func (a *app) serverCommand(kind serverKind) *cobra.Command {
 		f.StringVar(&o.key, "key", "", "PEM file of the private key of --cert")
 		f.StringVar(&o.caOut, "ca-out", "", "write the throw-away certificate (PEM) to this file, for the --ca of clients")
 	}
-	if kind.quic {
+	o.registerKnobs(o.flags)
+	f.AddFlagSet(o.flags)
+	if kind.knobs && !kind.quic && !kind.tor {
+		f.StringVar(&o.handover, "handover", "", "take the listening socket over from the server that waits at this path, if there is one; then wait there for a successor, and end when it has taken over; empty: neither")
+	}
+	return cmd
+}
+
+// registerKnobs declares the knobs of the kind; peers have none.
+func (o *serverOptions) registerKnobs(f *pflag.FlagSet) {
+	switch {
+	case o.kind.quic:
 		o.knobs.registerLoops(f)
 		registerPeerLimits(f, &o.knobs.reactor)
 		o.knobs.registerTLS(f)
 		o.quic.registerServer(f)
-	} else if kind.tor {
+	case o.kind.tor:
 		o.knobs.registerLoops(f)
 		o.knobs.registerSockets(f)
 		o.tor.registerServer(f)
-	} else if kind.knobs {
-		f.StringVar(&o.handover, "handover", "", "take the listening socket over from the server that waits at this path, if there is one; then wait there for a successor, and end when it has taken over; empty: neither")
-		o.knobs.register(f, kind.tls)
+	case o.kind.knobs:
+		o.knobs.register(f, o.kind.tls)
 	}
-	return cmd
 }
 
 func (o *serverOptions) validate() error {
@@ -240,6 +251,7 @@ func (a *app) runServer(ctx context.Context, o *serverOptions) error {
 		Kind: o.kind.kind, Addr: s.Addr(), RanS: time.Since(began).Seconds(), CPUS: last.CPU.Seconds(), RSS: last.RSS, FDs: last.FDs, FDLimit: limit,
 	}
 	s.Count(r.Server)
+	r.Server.Knobs = ranWith(o.flags, s)
 	return errors.Join(err, a.finish(r, o.json))
 }
 

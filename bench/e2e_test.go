@@ -325,6 +325,7 @@ func TestCompare(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		withoutSeries(t, out)
 		if n := 1 + strings.Count(c.workloads, ","); len(r.Compare) != n || len(r.SLO) != n {
 			t.Fatalf("%+v", r)
 		}

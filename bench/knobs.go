@@ -46,6 +46,8 @@ func knobFields() map[string]string {
 	}
 }
 
+// The unit of a flag is the word in back quotes of its usage, which --help shows in place of the type and a report with the value (see ranWith).
+
 // register declares the flags. Their defaults are the library's, resolved for this machine, so that --help shows what is
 // in force.
 func (k *knobs) register(f *pflag.FlagSet, tls bool) {
@@ -63,8 +65,8 @@ func (k *knobs) register(f *pflag.FlagSet, tls bool) {
 // registerSockets declares what is of TCP alone.
 func (k *knobs) registerSockets(f *pflag.FlagSet) {
 	c := &k.reactor
-	f.IntVar(&c.SendBuffer, "sndbuf", reactor.DefaultSocketBuffer, "SO_SNDBUF, bytes; -1: the kernel's autotuning")
-	f.IntVar(&c.RecvBuffer, "rcvbuf", reactor.DefaultSocketBuffer, "SO_RCVBUF, bytes; -1: the kernel's autotuning")
+	f.IntVar(&c.SendBuffer, "sndbuf", reactor.DefaultSocketBuffer, "SO_SNDBUF, `bytes`; -1: the kernel's autotuning")
+	f.IntVar(&c.RecvBuffer, "rcvbuf", reactor.DefaultSocketBuffer, "SO_RCVBUF, `bytes`; -1: the kernel's autotuning")
 	f.BoolVar(&k.noDelay, "nodelay", true, "TCP_NODELAY")
 	f.StringVar(&c.Congestion, "congestion", "", "TCP congestion control, one of net.ipv4.tcp_available_congestion_control; empty: the system's own")
 }
@@ -80,12 +82,12 @@ func (k *knobs) registerLoops(f *pflag.FlagSet) {
 	c := &k.reactor
 	k.noDelay = true // where there is no such flag
 	f.IntVar(&c.Loops, "loops", runtime.GOMAXPROCS(0), "event loops")
-	f.IntVar(&c.ReadBuffer, "read-buffer", reactor.DefaultReadBuffer, "most bytes of one read")
-	f.IntVar(&c.WriteCoalesce, "write-coalesce", reactor.DefaultWriteCoalesce, "bytes of output one system call carries, when there are as many")
-	f.IntVar(&c.HighWater, "high-water", reactor.DefaultHighWater, "queued output, bytes, above which a connection is not read")
-	f.IntVar(&c.LowWater, "low-water", reactor.DefaultLowWater, "queued output, bytes, at which it is read again")
-	f.IntVar(&c.HardCap, "hard-cap", reactor.DefaultHardCap, "queued output, bytes, that closes a connection as slow_peer")
-	f.Int64Var(&c.PoolBytes, "pool-bytes", 0, "byte cap on idle buffers per loop; 0: the pool's default")
+	f.IntVar(&c.ReadBuffer, "read-buffer", reactor.DefaultReadBuffer, "most `bytes` of one read")
+	f.IntVar(&c.WriteCoalesce, "write-coalesce", reactor.DefaultWriteCoalesce, "`bytes` of output one system call carries, when there are as many")
+	f.IntVar(&c.HighWater, "high-water", reactor.DefaultHighWater, "queued output, `bytes`, above which a connection is not read")
+	f.IntVar(&c.LowWater, "low-water", reactor.DefaultLowWater, "queued output, `bytes`, at which it is read again")
+	f.IntVar(&c.HardCap, "hard-cap", reactor.DefaultHardCap, "queued output, `bytes`, that closes a connection as slow_peer")
+	f.Int64Var(&c.PoolBytes, "pool-bytes", 0, "most `bytes` of idle buffers per loop; 0: the pool's default")
 	registerLimits(f, c)
 	for _, d := range []struct {
 		p     *time.Duration
@@ -103,26 +105,26 @@ func (k *knobs) registerLoops(f *pflag.FlagSet) {
 		f.DurationVar(d.p, d.name, d.value, d.what+"; negative: none")
 	}
 	f.IntVar(&k.inflight, "inflight", framer.MaxInflight, "frames in flight per connection before it is not read")
-	f.IntVar(&k.maxFrame, "max-frame", framer.MaxFrame, "largest frame accepted, bytes")
+	f.IntVar(&k.maxFrame, "max-frame", framer.MaxFrame, "largest frame accepted, `bytes`")
 	f.DurationVar(&k.replyDelay, "reply-delay", 0, "answer each request so much later, as a handler does that asks a backend: until then its frame is in flight; 0: answer in place, with none in flight")
 }
 
 // registerLimits declares the flags of what is limited per server, per peer and per connection.
 func registerLimits(f *pflag.FlagSet, c *reactor.Config) {
 	f.IntVar(&c.MaxConns, "max-conns", 0, "connections at once; 0: nine tenths of the descriptors; negative: no limit")
-	f.IntVar(&c.BufferBudget, "buffer-budget", reactor.DefaultBufferBudget, "bytes of buffers of all connections above which the marks shrink; negative: none")
-	f.IntVar(&c.MinRate, "min-rate", reactor.DefaultMinRate, "least bytes per second of an unfinished frame and of waiting output; negative: none")
-	limitFlag(f, &c.ConnReadRate, "conn-read-rate", "bytes per second read from a connection")
-	limitFlag(f, &c.ConnWriteRate, "conn-write-rate", "bytes per second written to a connection")
+	f.IntVar(&c.BufferBudget, "buffer-budget", reactor.DefaultBufferBudget, "`bytes` of buffers of all connections above which the marks shrink; negative: none")
+	f.IntVar(&c.MinRate, "min-rate", reactor.DefaultMinRate, "least `bytes/s` of an unfinished frame and of waiting output; negative: none")
+	limitFlag(f, &c.ConnReadRate, "conn-read-rate", "`bytes/s` read from a connection")
+	limitFlag(f, &c.ConnWriteRate, "conn-write-rate", "`bytes/s` written to a connection")
 }
 
 // registerPeerLimits declares the flags of what is limited per peer, for transports on which peers can be told apart.
 func registerPeerLimits(f *pflag.FlagSet, c *reactor.Config) {
 	limitFlag(f, &c.MaxConnsPerPeer, "max-conns-per-peer", "connections of one peer at once")
 	limitFlag(f, &c.MaxHandshakesPerPeer, "max-handshakes-per-peer", "connections of one peer whose handshake is not complete")
-	limitFlag(f, &c.PeerConnRate, "peer-conn-rate", "new connections of one peer per second")
-	limitFlag(f, &c.PeerReadRate, "peer-read-rate", "bytes per second read from all connections of a peer")
-	limitFlag(f, &c.PeerWriteRate, "peer-write-rate", "bytes per second written to all connections of a peer")
+	limitFlag(f, &c.PeerConnRate, "peer-conn-rate", "new `connections/s` of one peer")
+	limitFlag(f, &c.PeerReadRate, "peer-read-rate", "`bytes/s` read from all connections of a peer")
+	limitFlag(f, &c.PeerWriteRate, "peer-write-rate", "`bytes/s` written to all connections of a peer")
 }
 
 func limitFlag(f *pflag.FlagSet, p *int, name, what string) {

@@ -50,6 +50,7 @@ type app struct {
 	stdout io.Writer
 	stderr *os.File
 	argv   []string       // the whole command line
+	html   string         // --html, of every command that writes a report
 	judge  report.Targets // overrides the seed's targets when its Ref is set; tests do that, no flag does
 }
 
@@ -110,6 +111,8 @@ func (a *app) root() *cobra.Command {
 	root.AddCommand(a.compareCommand(), a.peersCommand(), a.idleCommand(), a.stormCommand(), a.lorisCommand(), a.restartCommand())
 	root.AddCommand(a.torCommand(), a.checkCommand(), a.sweepCommand(), a.sloCommand(), a.soakCommand())
 	root.AddCommand(a.hostileCommands()...)
+	a.addHTML(root)
+	root.AddCommand(a.reportCommand())
 	return root
 }
 
@@ -121,7 +124,7 @@ func noArgs(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// finish writes the JSON report when asked to and prints the table.
+// finish writes the JSON report and the page when asked to, and prints the table.
 func (a *app) finish(r *report.Report, jsonPath string) error {
 	r.Pass = report.AllPass(r.SLO)
 	r.Text(a.stdout)
@@ -129,6 +132,9 @@ func (a *app) finish(r *report.Report, jsonPath string) error {
 		if err := r.WriteFile(jsonPath); err != nil {
 			return fmt.Errorf("--json: %w", err)
 		}
+	}
+	if err := a.writeHTML(r); err != nil {
+		return err
 	}
 	if !r.Pass {
 		return errMissed

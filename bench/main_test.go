@@ -231,7 +231,7 @@ func TestHelpShowsDefaults(t *testing.T) {
 		t.Fatalf("exit status %d", status)
 	}
 	for _, want := range []string{
-		"--accept-semaphore", "--loops", "--nodelay", "(default true)", "--read-buffer int", "(default 131072)",
+		"--accept-semaphore", "--loops", "--nodelay", "(default true)", "--read-buffer bytes", "(default 131072)",
 		"--write-coalesce", "(default 65536)", "--sndbuf", "--rcvbuf", "(default 524288)", "--inflight", "(default 64)",
 		"--max-frame", "(default 1048576)", "--session-tickets", "--ocsp-staple", "--ocsp ", "--ticket-file", "(default 24h0m0s)", "SIGHUP", "--idle-timeout", "(default 2m30s)",
 		"--handshake-timeout", "(default 10s)", "--hard-cap", "(default 4194304)",

@@ -13,12 +13,13 @@ import (
 	"github.com/ron-transport/ron-transport/bench/internal/report"
 )
 
-// meter samples the client's own process, the server's and the cores at both ends of a window.
+// meter samples the client's own process, the server's and the cores at both ends of a window, and the first two within it.
 type meter struct {
 	loops    int   // of the client
 	pids     []int // own first, then the server's if there is one
 	others   []namedPID
 	from, to []proc.Sample
+	readings [][]reading // of pids, in the window
 	cores    [2][]proc.CoreTime
 	err      error
 }
@@ -35,6 +36,7 @@ func (o *clientOptions) newMeter() (*meter, error) {
 		m.pids = append(m.pids, o.serverPID)
 	}
 	var err error
+	m.readings = make([][]reading, len(m.pids))
 	m.others, err = o.others()
 	return m, err
 }
@@ -65,6 +67,7 @@ func (m *meter) take() ([]proc.Sample, []proc.CoreTime) {
 
 // fill puts the usage into the phase.
 func (m *meter) fill(p *report.Phase) error {
+	m.fillSeries(p.Series)
 	if m.err != nil {
 		return m.err
 	}

@@ -188,6 +188,7 @@ func TestPeerThatBreaks(t *testing.T) {
 	if err := c.run(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	withoutSeries(t, c.json)
 	r, err := report.Read(c.json)
 	if err != nil {
 		t.Fatal(err)

@@ -98,6 +98,7 @@ func TestSLO(t *testing.T) {
 		if p.Limit == nil || p.Limit.Who == "" || p.Limit.Why == "" || p.Client.Usable < 1 || p.ServerUse == nil || p.ServerUse.Usable < 1 {
 			t.Errorf("%s: limit %+v, client %+v", p.Name, p.Limit, p.Client)
 		}
+		checkSeries(t, p)
 	}
 	for _, want := range []string{"per core", "left out: --tor off", "limited by", "handshake p50 / p95 / p99", "64 KiB frames/s, p50", "Gb/s, core"} {
 		if !strings.Contains(stdout, want) {

@@ -115,6 +115,7 @@ func swept(t *testing.T, knobs string) (map[string]map[string]report.SweepValue,
 	if err != nil {
 		t.Fatal(err)
 	}
+	withoutSeries(t, out)
 	if r.Kind != report.KindSweep || !r.Pass || len(r.Sweep) != len(strings.Split(knobs, ",")) || !strings.Contains(stderr, "sweep: ") {
 		t.Fatalf("%+v\n%s", r, stderr)
 	}

@@ -40,11 +40,20 @@ func TestTor(t *testing.T) {
 		if len(p.Others) != 2+1+torlab.DefaultRelays || p.ServerUse == nil || p.ServerUse.CPUSeconds <= 0 {
 			t.Errorf("phase %d: what was measured besides: %+v", i, p.Others)
 		}
+		if len(p.Curve) < 2 || (p.Series == nil) != (p.Mode == report.Hello) { // HELLO is no load
+			t.Errorf("phase %d: series %+v, curve %v", i, p.Series, p.Curve)
+		}
+		if p.Series != nil {
+			checkSeries(t, p)
+		}
 		for _, u := range p.Others {
 			if u.CPUSeconds <= 0 || u.Name == "" {
 				t.Errorf("phase %d: %+v", i, u)
 			}
 		}
+	}
+	if k := knobOf(t, r.Server, "control"); !k.Given || k.Value == "" {
+		t.Errorf("%+v", k)
 	}
 	ids := map[string]bool{}
 	for _, row := range r.SLO {

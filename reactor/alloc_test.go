@@ -200,24 +200,42 @@ func BenchmarkSeed(b *testing.B) {
 	}
 }
 
-// benchmarkCoalesce queues 64 KiB in frames of 1 KiB and flushes: one system call.
-func benchmarkCoalesce(b *testing.B) {
-	k := &feed{}
-	l, c := still(b, k, Config{}, nil, script{}.with)
+// coalescing returns what queues 64 KiB in frames of 1 KiB and flushes them, and the kernel that counts the system calls.
+func coalescing(tb testing.TB) (turn func(), k *feed) {
+	k = &feed{}
+	l, c := still(tb, k, Config{}, nil, script{}.with)
 	frame := make([]byte, 1024)
-	b.SetBytes(64 << 10)
-	b.ReportAllocs()
-	for b.Loop() {
+	return func() {
 		for range 64 {
 			if err := c.Write(frame); err != nil {
-				b.Fatal(err)
+				tb.Fatal(err)
 			}
 		}
 		c.dirty = false
 		l.dirty.next = l.dirty.next[:0]
 		l.flush(c)
+	}, k
+}
+
+// benchmarkCoalesce is one system call for each turn.
+func benchmarkCoalesce(b *testing.B) {
+	turn, k := coalescing(b)
+	b.SetBytes(64 << 10)
+	b.ReportAllocs()
+	for b.Loop() {
+		turn()
 	}
 	if k.writes != b.N {
 		b.Fatalf("%d system calls for %d flushes", k.writes, b.N)
+	}
+}
+
+// TestAllocationsOfCoalescing asserts the allocs/op of write_coalesce_64k_chunks, and its system calls.
+func TestAllocationsOfCoalescing(t *testing.T) {
+	turn, k := coalescing(t)
+	turn()
+	k.writes = 0
+	if n := testing.AllocsPerRun(100, turn); n != 0 || k.writes != 101 {
+		t.Fatalf("%v allocations, %d system calls for 101 turns", n, k.writes)
 	}
 }

@@ -235,6 +235,15 @@ func TestConfigIsValidated(t *testing.T) {
 	}
 }
 
+// Config tells what a reactor runs with: what was given, and the defaults in place of zeros.
+func TestConfigInForce(t *testing.T) {
+	c := start(t, Config{Loops: 1, HighWater: 4 << 20, IdleTimeout: -1, MaxConnsPerPeer: 3}).Config()
+	if c.Loops != 1 || c.HighWater != 4<<20 || c.HardCap != 8<<20 || c.LowWater != DefaultLowWater || c.IdleTimeout != -1 || c.MaxConnsPerPeer != 3 ||
+		c.MaxConns <= 0 || c.ReadBuffer != DefaultReadBuffer {
+		t.Errorf("%+v", c)
+	}
+}
+
 func TestKnobsReachTheSocket(t *testing.T) {
 	r := start(t, Config{SendBuffer: 64 << 10, RecvBuffer: 32 << 10})
 	fds := make(chan int, 2)

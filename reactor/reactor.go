@@ -206,6 +206,10 @@ func (r *Reactor) Close() error {
 	return nil
 }
 
+// Config is the configuration in force: New's, with the defaults in place of zeros. A PoolBytes of 0 stays: it is the pool's default.
+// It is a copy. Any goroutine.
+func (r *Reactor) Config() Config { return r.cfg }
+
 // Loops is the number of loops. Any goroutine.
 func (r *Reactor) Loops() int { return len(r.loops) }
 

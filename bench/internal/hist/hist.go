@@ -2,6 +2,7 @@
 package hist
 
 import (
+	"math"
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
@@ -60,4 +61,27 @@ func (r *Recorder) Summary() Latency {
 	l.P50, l.P95 = ms(r.h.ValueAtQuantile(50)), ms(r.h.ValueAtQuantile(95))
 	l.P99, l.P999 = ms(r.h.ValueAtQuantile(99)), ms(r.h.ValueAtQuantile(99.9))
 	return l
+}
+
+// Quantile is the latency that pct per cent (0 to 100) do not exceed, in milliseconds: at 0 the least, at 100 the largest, as in Summary. It is
+// zero when nothing was recorded.
+func (r *Recorder) Quantile(pct float64) float64 {
+	if r.h.TotalCount() == 0 {
+		return 0
+	}
+	v := r.h.ValueAtQuantile(pct)
+	switch {
+	case pct <= 0:
+		v = r.h.Min()
+	case pct >= 100:
+		v = r.h.Max()
+	}
+	return float64(v) / float64(time.Millisecond)
+}
+
+// Rank is which of n values, the smallest being number 1, is their percentile pct.
+func Rank(pct float64, n int64) int64 {
+	// A percentile such as 99.9 is no binary fraction: what is an integer but for that must not be rounded up.
+	const tiny = 1e-9
+	return max(1, min(n, int64(math.Ceil(pct/100*float64(n)*(1-tiny)))))
 }

@@ -166,7 +166,7 @@ func (e *errands) settle(g *group, now int64) {
 		if e.f.within(due) {
 			e.waited++
 			g.errs.Unanswered++
-			g.record(0, uint64(e.next)+1, time.Duration(now-due))
+			g.record(0, uint64(e.next)+1, time.Duration(now-due), now)
 		}
 	}
 }

@@ -182,13 +182,13 @@ func (c *conn) reply(now int64, f *framer.Frame) bool {
 		at = start
 	}
 	if c.g.inside(at) {
-		c.g.record(c.idx, f.CorrID, time.Duration(now-start))
+		c.g.record(c.idx, f.CorrID, time.Duration(now-start), now)
 	}
 	if s := c.g.slice; s != nil && s.holds(at) {
 		s.lat.Record(time.Duration(now - start))
 	}
 	if c.g.inside(now) {
-		c.g.counted(c.idx, f.CorrID)
+		c.g.counted(c.idx, f.CorrID, now)
 	}
 	return true
 }

@@ -46,6 +46,7 @@ type Fleet struct {
 	// The window as offsets. Until the load starts both are never; end moves forward when the load is cut short.
 	begin, end atomic.Int64
 	origin     int64 // offset of the timetable's first request
+	every      int64 // length of the intervals of a series; 0: none is kept
 
 	live   atomic.Int64 // connections that are ready and have not ended
 	opened chan opened

@@ -22,6 +22,7 @@ type group struct {
 	late   *hist.Recorder // open loop: how long after its due time a request was written, within the window
 	errs   report.Errors
 	bySize []bySize       // of a mixed load, one for each of its parts; else nil
+	series *series        // the window interval by interval; nil: not kept
 	fresh  *fresh         // of a cold load; else nil
 	lag    *hist.Recorder // how long tasks waited for the loop, within the window
 
@@ -151,7 +152,7 @@ func (g *group) settle(end int64) {
 func (c *conn) unanswered(seq uint64, start, end int64) {
 	if c.g.inside(start) {
 		c.g.errs.Unanswered++
-		c.g.record(c.idx, seq, time.Duration(end-start))
+		c.g.record(c.idx, seq, time.Duration(end-start), end)
 	}
 }
 
@@ -161,17 +162,19 @@ type bySize struct {
 	frames uint64 // as inWindow
 }
 
-// record keeps the latency of request seq of a connection.
-func (g *group) record(conn int, seq uint64, d time.Duration) {
+// record keeps the latency of request seq of a connection, which ended at an offset.
+func (g *group) record(conn int, seq uint64, d time.Duration, at int64) {
 	g.lat.Record(d)
+	g.series.record(d, at)
 	if g.bySize != nil {
 		g.bySize[g.tmpls.part(conn, seq)].lat.Record(d)
 	}
 }
 
-// counted adds request seq of a connection to what the window carries.
-func (g *group) counted(conn int, seq uint64) {
+// counted adds request seq of a connection to what the window carries, at an offset.
+func (g *group) counted(conn int, seq uint64, at int64) {
 	g.inWindow++
+	g.series.counted(at)
 	if g.bySize != nil {
 		g.bySize[g.tmpls.part(conn, seq)].frames++
 	}

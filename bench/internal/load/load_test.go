@@ -94,6 +94,7 @@ func (r *rig) start() {
 	f := r.f
 	f.begin.Store(int64(f.cfg.Warmup))
 	f.end.Store(int64(f.cfg.Warmup + f.cfg.Window))
+	f.keepSeries()
 	f.stage.Store(stageLoad)
 	f.groups[0].start()
 }

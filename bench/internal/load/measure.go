@@ -27,6 +27,10 @@ type Hooks struct {
 	Begin    func()     // the window begins: take the first sample of every process
 	End      func()     // it ends
 	Progress func(Live) // about ten times a second; may be nil
+	// Sample is called at the window's begin, at the end of each interval of the series, and at the window's end, with the time since the begin:
+	// take a sample of the processes for the series. A call that comes late on a busy machine may stand for several. With nil the phase has no
+	// series.
+	Sample func(at time.Duration)
 }
 
 // leadIn is the time between the decision to start and the first request, for all loops to have taken their start.
@@ -36,6 +40,9 @@ const leadIn = 10 * time.Millisecond
 // until then. The fleet's connections and its reactor are gone afterwards. The phase lacks what only the caller knows: its
 // name and what the processes used.
 func (f *Fleet) Measure(ctx context.Context, h Hooks) (*report.Phase, error) {
+	if h.Sample != nil {
+		f.keepSeries() // first: what the window's begin lets in is kept
+	}
 	f.origin = f.now() + int64(leadIn)
 	f.begin.Store(f.origin + int64(f.cfg.Warmup))
 	f.end.Store(f.begin.Load() + int64(f.cfg.Window))
@@ -138,11 +145,13 @@ func (f *Fleet) watch(ctx context.Context, h Hooks) {
 	tick := time.NewTicker(progressEvery)
 	defer tick.Stop()
 	begun, done := false, ctx.Done()
+	edges := sampler{f: f, take: h.Sample}
 	last, lastAt := f.answered(), f.now()
 	for {
 		now := f.now()
 		if !begun && now >= f.begin.Load() {
 			begun = true
+			edges.sample()
 			h.Begin()
 		}
 		if now >= f.end.Load() {
@@ -150,7 +159,7 @@ func (f *Fleet) watch(ctx context.Context, h Hooks) {
 		}
 		next := f.begin.Load()
 		if begun {
-			next = f.end.Load()
+			next = min(f.end.Load(), edges.due(now))
 		}
 		edge := time.NewTimer(time.Duration(next - now))
 		select {
@@ -177,6 +186,7 @@ func (f *Fleet) watch(ctx context.Context, h Hooks) {
 	if !begun {
 		h.Begin()
 	}
+	edges.sample()
 	h.End()
 }
 
@@ -338,6 +348,7 @@ func (f *Fleet) phase(settled int64) *report.Phase {
 		p.FPS = float64(p.Frames) / p.WindowS
 	}
 	p.Latency, p.PaceMS, p.LagMS = lat.Summary(), late.Summary().P99, lag.Summary().AvgMS
+	p.Series, p.Curve = f.seriesOf(), report.CurveOf(lat)
 	p.Session = f.Session()
 	if f.errands != nil {
 		f.errands.fill(p)

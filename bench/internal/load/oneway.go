@@ -22,7 +22,7 @@ func (c *conn) stream(now int64) {
 		}
 		c.tally.Add(t.payload())
 		if inside {
-			c.g.counted(c.idx, c.next)
+			c.g.counted(c.idx, c.next, now)
 		}
 		c.next++
 		c.want++ // it gets no reply

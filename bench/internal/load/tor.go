@@ -182,7 +182,7 @@ func Hellos(ctx context.Context, cfg HelloConfig) (*report.Phase, error) {
 	}
 	cfg.End()
 	p.WindowS = time.Since(began).Seconds()
-	p.Sent, p.Latency = p.Frames, lat.Summary()
+	p.Sent, p.Latency, p.Curve = p.Frames, lat.Summary(), report.CurveOf(lat)
 	p.FPS = float64(p.Frames) / (p.WindowS - (time.Duration(p.Frames) * cfg.Pause).Seconds())
 	p.Session.Established = int(p.Frames)
 	return p, nil

@@ -104,7 +104,17 @@ func parseKiBField(r io.Reader, name string) (int64, error) {
 
 // FDs counts the open descriptors of process pid.
 func FDs(pid int) (int, error) {
-	d, err := os.Open(fmt.Sprintf("/proc/%d/fd", pid))
+	dir := fmt.Sprintf("/proc/%d/fd", pid)
+	// Since Linux 6.2 the directory's size is their number. Reading it takes milliseconds with tens of thousands of connections.
+	if st, err := os.Stat(dir); err == nil && st.Size() > 0 {
+		return int(st.Size()), nil
+	}
+	return listFDs(pid, dir)
+}
+
+// listFDs counts them one by one.
+func listFDs(pid int, dir string) (int, error) {
+	d, err := os.Open(dir)
 	if err != nil {
 		return 0, err
 	}

@@ -117,6 +117,9 @@ func TestTakeSelf(t *testing.T) {
 	if a.RSS <= 0 || b.FDs != a.FDs+1 {
 		t.Errorf("RSS %d, descriptors %d then %d with one more open", a.RSS, a.FDs, b.FDs)
 	}
+	if n, err := listFDs(os.Getpid(), "/proc/self/fd"); err != nil || n != b.FDs {
+		t.Errorf("%d descriptors one by one, %v; %d by the directory's size", n, err, b.FDs)
+	}
 	if l, err := FDLimit(os.Getpid()); err != nil || l < int64(b.FDs) && l != Unlimited {
 		t.Errorf("soft limit %d, %v", l, err)
 	}

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"encoding/json"
 	"fmt"
 	"math"
 	"slices"
@@ -50,6 +51,20 @@ type Round struct {
 	Ours      Phase `json:"ours"`
 	Peer      Phase `json:"peer"`
 	OursFirst bool  `json:"ours_first"`
+}
+
+// MarshalJSON writes the round without what is of single intervals. A comparison has hundreds of phases, which are looked at by their sums: with
+// their series its document would be some hundred times as long.
+func (r Round) MarshalJSON() ([]byte, error) {
+	type plain Round // without this method
+	r.Ours, r.Peer = r.Ours.brief(), r.Peer.brief()
+	return json.Marshal(plain(r))
+}
+
+// brief is the phase without its series and its curve.
+func (p Phase) brief() Phase {
+	p.Series, p.Curve = nil, nil
+	return p
 }
 
 // Side is the medians of one side over all rounds.

@@ -1,6 +1,7 @@
 package report
 
-// Series is how a window went, interval by interval.
+// Series is how a window went, interval by interval. A reply belongs to the one in which it came, whenever its request was due. What came after
+// the window, or never, belongs to the last one: together the points have all latencies of the phase, and all its frames.
 type Series struct {
 	IntervalMS float64 `json:"interval_ms"` // length of an interval; the last one may be shorter
 	Points     []Point `json:"points"`      // in order, warm-up left out

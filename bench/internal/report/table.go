@@ -328,16 +328,7 @@ func sloTable(rows []SLORow) *table {
 	add("phase", "target", "limit", "measured", "per core", "")
 	for i := range rows {
 		r := &rows[i]
-		limit, measured, core := "-", "-", "-"
-		if r.Op != "" {
-			limit = r.Op + " " + num(r.Target) + " " + r.Unit
-		}
-		if r.Verdict != LeftOut {
-			measured = r.figure(r.Measured)
-		}
-		if r.PerCore != 0 {
-			core = r.figure(r.PerCore)
-		}
+		limit, measured, core := r.Words()
 		add(r.Phase, r.What, limit, measured, core, r.verdict())
 	}
 	return t
