@@ -154,6 +154,9 @@ func (s *powerStudy) fit(ctx context.Context) error {
 		}
 		rounds *= min(2, max(0.5, s.out.Asked/max(m.Worse, 0.1)))
 	}
+	if s.out.Injected > s.out.Asked+report.Calibrated {
+		return fmt.Errorf("the slowdown could not be made to fit: %.1f %% were measured and %.0f %% asked for, and a larger one proves nothing", s.out.Injected, s.out.Asked)
+	}
 	return nil
 }
 

@@ -112,11 +112,40 @@ func (c *comparison) run(ctx context.Context) (err error) {
 		return err
 	}
 	r.LeftOut = c.leftOut
-	r.SLO = report.JudgeRatios(r.Compare)
+	r.SLO = append(report.JudgeRatios(r.Compare), c.missing(r.Compare)...)
 	if err := c.a.finish(r, c.json); err != nil && (c.gate || !errors.Is(err, errMissed)) {
 		return err
 	}
+	if c.gate && r.Interrupted {
+		return errors.New("interrupted: not every target was judged")
+	}
 	return nil
+}
+
+// missing is a failed row for every workload with a target that some rounds are missing of: what was not measured has not been met.
+func (c *comparison) missing(ps []report.Pairing) []report.SLORow {
+	var rows []report.SLORow
+	for i := range c.matches {
+		m := &c.matches[i]
+		for _, w := range m.workloads {
+			for _, peer := range m.peers {
+				if !peer.judged || (w.cpuLimit == 0 && w.rate == nil) {
+					continue
+				}
+				have := 0
+				for j := range ps {
+					if p := &ps[j]; p.Transport == m.transport && p.Workload == w.name && p.PeerName == peer.name {
+						have = len(p.Rounds)
+					}
+				}
+				if have < c.rounds {
+					rows = append(rows, report.SLORow{ID: "rounds", Phase: m.transport + " " + w.name, What: "rounds against " + peer.name, Op: ">=",
+						Target: float64(c.rounds), Measured: float64(have), Unit: "count", Verdict: report.Failed})
+				}
+			}
+		}
+	}
+	return rows
 }
 
 // build makes the peers that are programs of their own, and leaves out those that cannot be made here.

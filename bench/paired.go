@@ -105,6 +105,7 @@ func (p *pairedRun) run(ctx context.Context) (*report.Paired, error) {
 		p.total += 2 * p.o.pairs * len(p.pending)
 		for round := 0; round < p.o.pairs; round += 2 {
 			if err := p.round(ctx, round/2); err != nil {
+				p.out.Rows = nil // those of an earlier look are of fewer pairs, and no verdict
 				return p.out, err
 			}
 		}
@@ -113,6 +114,7 @@ func (p *pairedRun) run(ctx context.Context) (*report.Paired, error) {
 		}
 		var err error
 		if p.out.Rows, err = gate.JudgePairs(p.out.Pairs(), p.o.pairs, p.o.gates, p.extra); err != nil {
+			p.out.Rows = nil
 			return p.out, err
 		}
 		p.settle()

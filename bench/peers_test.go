@@ -199,6 +199,24 @@ func TestPeerThatBreaks(t *testing.T) {
 	if len(r.LeftOut) != 1 || !strings.Contains(r.LeftOut[0].Reason, "from here on: small, round 1, a broken one: ") {
 		t.Errorf("%+v", r.LeftOut)
 	}
+	// A judged peer that fails has met no target.
+	broken.judged, c.failed, c.leftOut, c.gate, c.total, c.done = true, nil, nil, true, 0, 0
+	c.matches = []match{{load.TCP, c.matches[0].workloads, []peerKind{broken, gnet}}}
+	if err := c.run(t.Context()); !errors.Is(err, errMissed) {
+		t.Errorf("a judged peer could not be measured: %v", err)
+	}
+	if r, err := report.Read(c.json); err != nil || r.Pass || !slices.ContainsFunc(r.SLO, func(row report.SLORow) bool {
+		return row.ID == "rounds" && row.Verdict == report.Failed && strings.Contains(row.What, "a broken one")
+	}) {
+		t.Errorf("%v, %+v", err, r)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	c.matches = []match{{load.TCP, c.matches[0].workloads, []peerKind{gnet}}}
+	if err := c.run(ctx); err == nil {
+		t.Error("an interrupted comparison with a gate has passed")
+	}
+	c.gate = false
 	c.matches, c.skips, c.leftOut = []match{{load.TCP, c.matches[0].workloads, []peerKind{broken}}}, false, nil
 	if err := c.run(t.Context()); err == nil || !strings.Contains(err.Error(), "a broken one") {
 		t.Errorf("%v", err)

@@ -27,6 +27,20 @@ func TestPercentiles(t *testing.T) {
 	}
 }
 
+// The precision holds where latencies on loopback are, too.
+func TestPercentilesOfMicroseconds(t *testing.T) {
+	r := New()
+	for i := range 1000 {
+		r.Record(10*time.Microsecond + time.Duration(i)*100*time.Nanosecond)
+	}
+	for _, pct := range []float64{1, 10, 50, 90, 99} {
+		want := (10 + 0.1*float64(Rank(pct, 1000)-1)) / 1000
+		if got := r.Quantile(pct); !near(got, want) {
+			t.Errorf("percentile %v is %v ms, want %v within 0.1 %%", pct, got, want)
+		}
+	}
+}
+
 func TestClampsAndMerges(t *testing.T) {
 	a, b := New(), New()
 	a.Record(0)

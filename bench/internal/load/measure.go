@@ -52,7 +52,8 @@ func (f *Fleet) Measure(ctx context.Context, h Hooks) (*report.Phase, error) {
 		drive = f.driveCold
 	}
 	if err := drive(ctx, h); err != nil {
-		return nil, err
+		f.stage.Store(stageDone)
+		return nil, errors.Join(err, f.net.Close())
 	}
 	f.stage.Store(stageDone)
 	settled := f.now()

@@ -71,6 +71,16 @@ func TestPower(t *testing.T) {
 			}
 		}
 	}
+	for name, spoil := range map[string]func(p *Power){
+		"a larger slowdown than asked for": func(p *Power) { p.Injected = 14 },
+		"no slowdown":                      func(p *Power) { p.Injected = 0 },
+		"one run":                          func(p *Power) { p.Wanted, p.Null.Runs, p.Slow.Runs = 1, p.Null.Runs[:1], p.Slow.Runs[:1] },
+	} {
+		p := power(20, 0, 20)
+		if spoil(p); p.OK() || !strings.Contains(text(&Report{Power: p}), "no verdict") {
+			t.Errorf("%s proves something", name)
+		}
+	}
 	p := power(20, 1, 19)
 	p.Null.Runs[3].Why = "no reply"
 	for _, want := range []string{"measured 11.8 %", "0.1 to 24.9 %", "75.1 to 99.9 %", "at least 19 in 20", "+12.5 to +12.5 %", "unchanged, run 4: no reply", "a run took 40 s"} {

@@ -54,11 +54,20 @@ func (p *Power) Summarise() {
 // What a check must do to be trusted: one in Trusted runs may be wrong, of either kind.
 const Trusted = 20
 
-// OK says whether the check can be trusted: all runs were made, at most one unchanged tree in twenty has failed, and at least
-// nineteen slower ones in twenty.
+// Calibrated is by how much the slowdown that was injected may be larger than the one that was asked for, per cent of the base's CPU time per
+// frame: a larger one is easier to catch and proves nothing about the one that was asked for.
+const Calibrated = 1.5
+
+// Judged says whether the study can say anything: the slowdown is the one that was asked for, or a smaller one, and there are enough runs.
+func (p *Power) Judged() bool {
+	return p.Injected > 0 && p.Injected <= p.Asked+Calibrated && p.Wanted >= Trusted
+}
+
+// OK says whether the check can be trusted: the study can be judged, all runs were made, at most one unchanged tree in twenty has failed, and
+// at least nineteen slower ones in twenty.
 func (p *Power) OK() bool {
 	null, slow := len(p.Null.Runs), len(p.Slow.Runs)
-	return null > 0 && null == p.Wanted && slow == p.Wanted && p.Null.Failed*Trusted <= null && p.Slow.Failed*Trusted >= slow*(Trusted-1)
+	return p.Judged() && null == p.Wanted && slow == p.Wanted && p.Null.Failed*Trusted <= null && p.Slow.Failed*Trusted >= slow*(Trusted-1)
 }
 
 func (p *Power) text(w io.Writer) {
@@ -78,6 +87,9 @@ func (p *Power) text(w io.Writer) {
 	line("unchanged", &p.Null, fmt.Sprintf("at most 1 in %d", Trusted), p.Null.Failed*Trusted <= len(p.Null.Runs))
 	line("slower", &p.Slow, fmt.Sprintf("at least %d in %d", Trusted-1, Trusted), p.Slow.Failed*Trusted >= len(p.Slow.Runs)*(Trusted-1))
 	t.write(w)
+	if !p.Judged() {
+		fmt.Fprintf(w, "  no verdict: %d runs of each kind and an injected slowdown of at most %s %% are required\n", Trusted, num(p.Asked+Calibrated))
+	}
 	p.figures(w)
 	for _, s := range []struct {
 		name string

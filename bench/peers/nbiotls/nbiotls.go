@@ -11,6 +11,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -26,6 +27,9 @@ import (
 // bufferSize is what a poller reads at once, and the room for a connection's plaintext: the figure that suits gnet, too. With
 // nbio's default of 64 KiB a frame with a 64 KiB payload never arrives in one piece.
 const bufferSize = 256 << 10
+
+// pollers is one per core, as ours has loops. nbio's default, a quarter of that, is for handlers that run elsewhere.
+func pollers() int { return runtime.GOMAXPROCS(0) }
 
 // Stats are the counters of a server. Any goroutine may read them. Frames are added when their connection ends: a counter
 // shared by all connections would cost the measured path.
@@ -90,7 +94,8 @@ func Listen(addr string, c *stdtls.Certificate) (*Server, error) {
 	s.outs.New = func() any { return new([]byte) }
 	s.engine = nbio.NewEngine(nbio.Config{
 		Network: "tcp", Addrs: []string{addr}, ReadBufferSize: bufferSize,
-		Listen: func(string, string) (net.Listener, error) { return ln, nil },
+		NPoller: pollers(),
+		Listen:  func(string, string) (net.Listener, error) { return ln, nil },
 	})
 	s.engine.OnOpen(s.open)
 	s.engine.OnData(s.data)
