@@ -26,6 +26,7 @@ import (
 const (
 	lineListening = "listening "       // addr, transport, pid: once, when connections are accepted
 	lineReturned  = "memory-returned " // rss_bytes: after each SIGUSR2
+	lineVitals    = "vitals "          // see vitals: after each SIGUSR1
 )
 
 // echoServer is a running server of any kind.
@@ -102,7 +103,8 @@ func (a *app) serverCommand(kind serverKind) *cobra.Command {
 		Short: kind.short,
 		Long: "Echo OAP/1 frames: every request is answered with its own payload. Prints one line \"listening addr=… transport=… pid=…\"\n" +
 			"on standard output, then serves until SIGINT, SIGTERM or the end of --duration, and reports. SIGUSR2 gives free memory\n" +
-			"back to the system and prints \"memory-returned rss_bytes=…\"." + kind.more(),
+			"back to the system and prints \"memory-returned rss_bytes=…\". SIGUSR1 prints \"vitals …\": goroutines, and what is in use of\n" +
+			"the heap and of the pools of buffers." + kind.more(),
 		Args:   noArgs,
 		Hidden: kind.hidden,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -223,9 +225,9 @@ func (a *app) runServer(ctx context.Context, o *serverOptions) error {
 	if err != nil {
 		return err
 	}
-	free := make(chan os.Signal, 1)
-	signal.Notify(free, syscall.SIGUSR2)
-	defer signal.Stop(free)
+	orders := make(chan os.Signal, 2)
+	signal.Notify(orders, syscall.SIGUSR1, syscall.SIGUSR2)
+	defer signal.Stop(orders)
 	s, err := o.kind.open(ctx, o, crt)
 	if err != nil {
 		return o.knobs.explain(err)
@@ -236,7 +238,7 @@ func (a *app) runServer(ctx context.Context, o *serverOptions) error {
 	}
 	began := time.Now()
 	fmt.Fprintf(a.stdout, "%saddr=%s transport=%s pid=%d\n", lineListening, s.Addr(), o.kind.kind, os.Getpid())
-	r.Interrupted = a.serveUntil(ctx, o.duration, free, handedOver(s))
+	r.Interrupted = a.serveUntil(ctx, o.duration, orders, s)
 	recorded := rec.stop()
 
 	pid := os.Getpid()
@@ -262,7 +264,8 @@ func handedOver(s echoServer) <-chan struct{} {
 }
 
 // serveUntil waits for the end, and says whether a signal brought it.
-func (a *app) serveUntil(ctx context.Context, d time.Duration, free <-chan os.Signal, over <-chan struct{}) (interrupted bool) {
+func (a *app) serveUntil(ctx context.Context, d time.Duration, orders <-chan os.Signal, s echoServer) (interrupted bool) {
+	over := handedOver(s)
 	var timeUp <-chan time.Time
 	if d > 0 {
 		t := time.NewTimer(d)
@@ -277,15 +280,25 @@ func (a *app) serveUntil(ctx context.Context, d time.Duration, free <-chan os.Si
 			return false
 		case <-over:
 			return false
-		case <-free:
-			// Twice: the first collection empties the pools' victims only, the second frees what they held.
-			debug.FreeOSMemory()
-			debug.FreeOSMemory()
-			rss, err := proc.RSS(os.Getpid())
-			if err != nil {
-				fmt.Fprintf(a.stderr, "ronbench: %v\n", err)
+		case sig := <-orders:
+			if sig == syscall.SIGUSR1 {
+				v := vitalsOf(s)
+				fmt.Fprintf(a.stdout, "%s%s\n", lineVitals, v.String())
+				continue
 			}
-			fmt.Fprintf(a.stdout, "%srss_bytes=%d\n", lineReturned, rss)
+			a.freeMemory()
 		}
 	}
+}
+
+// freeMemory gives free memory back to the system, and tells what is left.
+func (a *app) freeMemory() {
+	// Twice: the first collection empties the pools' victims only, the second frees what they held.
+	debug.FreeOSMemory()
+	debug.FreeOSMemory()
+	rss, err := proc.RSS(os.Getpid())
+	if err != nil {
+		fmt.Fprintf(a.stderr, "ronbench: %v\n", err)
+	}
+	fmt.Fprintf(a.stdout, "%srss_bytes=%d\n", lineReturned, rss)
 }

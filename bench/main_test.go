@@ -15,6 +15,7 @@ const asMain = "RONBENCH_TEST_AS_MAIN"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asMain) != "" {
+		ailing()
 		main()
 		return
 	}
@@ -60,7 +61,7 @@ type refusal struct {
 }
 
 func refusals() []refusal {
-	return append(slices.Concat(attackRefusals(), quicRefusals(), torRefusals(), profileRefusals(), peersRefusals(), checkRefusals(), pairedRefusals(), sweepRefusals(), wanRefusals()), []refusal{
+	return append(slices.Concat(attackRefusals(), quicRefusals(), torRefusals(), profileRefusals(), peersRefusals(), checkRefusals(), pairedRefusals(), sweepRefusals(), wanRefusals(), soakRefusals()), []refusal{
 		{"nonsense", []string{"nonsense"}},
 		{"--no-such-flag", []string{"no-such-flag"}},
 		{"--payload x", []string{"--payload", "\"x\""}},

@@ -28,7 +28,16 @@ type ask struct {
 // comes with an *Error whose Remote is set; other errors are f's (it is refused, or must wait for the handshake), ErrBusy,
 // ErrLeaving, ErrClosed or the cause of the connection's end, the transport's when the loop cannot be reached, or ctx's. It
 // blocks, so it must not be called on a loop. Any other goroutine.
-func (s *Session) Ask(ctx context.Context, f *Frame) (*Frame, error) {
+func (s *Session) Ask(ctx context.Context, f *Frame) (reply *Frame, err error) {
+	if tr := s.e.o.Trace; tr != nil {
+		var span any
+		if tr.Ask != nil {
+			span = tr.Ask(ctx, s, f)
+		}
+		if tr.Answered != nil {
+			defer func() { tr.Answered(span, reply, err) }()
+		}
+	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net"
 	"slices"
-	"sync/atomic"
 
 	"github.com/valyala/bytebufferpool"
 
@@ -60,6 +59,9 @@ type Options struct {
 	// leaves as many refused ones unfinished is disconnected. A request that came as a stream counts until the handler has
 	// ended its response. 0: 1024; else 1 … 65536.
 	MaxStreams int
+	// MaxInflated bounds in bytes what a COMP payload may decompress to; beyond, its frame is refused with 413. 0: 8 times the
+	// protocol's frame cap (seed §3); else 1024 … that.
+	MaxInflated int
 	// KeepCompressed hands COMP payloads on as they came instead of decompressing them.
 	KeepCompressed bool
 	// Transports is what a HELLO reply says this node listens on. The reply must fit into 1024 bytes. nil: ["tcp+tls"].
@@ -76,19 +78,10 @@ type Options struct {
 	// is. Both methods are looked for along the error's chain; its words are not sent. The connection stays. nil: always ready. Called on the loop, must
 	// not block.
 	Ready func() error
-	// Stats counts rejections; nil: the endpoint makes its own.
+	// Stats counts what the endpoint does; nil: the endpoint makes its own.
 	Stats *Stats
-}
-
-// Stats counts what was rejected, by reason. It may be shared by endpoints. Any goroutine.
-type Stats struct{ rejected [numReasons]atomic.Uint64 }
-
-// Rejected is how often a frame or connection was rejected for r. Any goroutine.
-func (s *Stats) Rejected(r Reason) uint64 {
-	if r >= numReasons {
-		return 0
-	}
-	return s.rejected[r].Load()
+	// Trace are hooks for spans; nil: none.
+	Trace *Trace
 }
 
 // Endpoint is a Handler with its options: what the connections of a listener or a dialer share.
@@ -111,6 +104,7 @@ func NewEndpoint(h Handler, o Options) (*Endpoint, error) {
 	}{
 		{"MaxFrame", &o.MaxFrame, MaxFrame, minNegotiated, MaxFrame},
 		{"MaxInflight", &o.MaxInflight, MaxInflight, 1, MaxInflight},
+		{"MaxInflated", &o.MaxInflated, MaxInflated, minNegotiated, MaxInflated},
 		{"MaxStreams", &o.MaxStreams, DefaultMaxStreams, 1, maxMaxStreams},
 	} {
 		if *f.v == 0 {
@@ -130,7 +124,7 @@ func NewEndpoint(h Handler, o Options) (*Endpoint, error) {
 	if o.Stats == nil {
 		o.Stats = new(Stats)
 	}
-	e := &Endpoint{h: h, o: o}
+	e := &Endpoint{h: h, o: o, z: inflaters{max: o.MaxInflated}}
 	var b bytebufferpool.ByteBuffer
 	if err := e.helloReply(&b, MaxFrame); err != nil || HeaderLen+len(b.B) > minNegotiated {
 		return nil, fmt.Errorf("framer: Transports make a HELLO reply of %d bytes, allowed are %d", HeaderLen+len(b.B), minNegotiated)
@@ -143,7 +137,11 @@ func (e *Endpoint) Stats() *Stats { return e.o.Stats }
 
 // Session makes the session of one connection; it is what the reactor wants as its Protocol. Any goroutine.
 func (e *Endpoint) Session(t Transport) *Session {
-	return &Session{t: t, e: e, dec: NewDecoder(uint32(e.o.MaxFrame)), peerMax: MaxFrame, streams: streams{max: int32(e.o.MaxStreams)}, early: early(t)}
+	m := e.o.Stats.meter(t)
+	if e.o.Trace != nil {
+		m = &counting{meter: m.meter}
+	}
+	return &Session{t: t, e: e, m: m, dec: NewDecoder(uint32(e.o.MaxFrame)), peerMax: MaxFrame, streams: streams{max: int32(e.o.MaxStreams)}, early: early(t)}
 }
 
 // reject counts a rejection.

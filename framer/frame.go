@@ -11,6 +11,7 @@ type Frame struct {
 
 	raw      []byte   // the frame's bytes in the input, capacity untouched; nil when not from a Session's input
 	s        *Session // whose OnFrame is running; nil otherwise
+	code     uint16   // the status it was answered with in OnFrame, by Reply or ReplyReserve; else 0
 	replied  bool     // answered, or the right to answer has gone to a Retained
 	inflated bool     // Payload is in the session's inflater
 }

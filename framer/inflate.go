@@ -8,21 +8,25 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// Inflater decompresses COMP payloads within the bound of the seed (§3): at most MaxInflated bytes, refused before any
-// memory is taken where the frame says how large it is. Make it with NewInflater. One goroutine at a time.
+// Inflater decompresses COMP payloads within the bound of the seed (§3): at most MaxInflated bytes, or a smaller
+// bound of the endpoint's (Options.MaxInflated), refused before any memory is taken where the frame says how large it is. Make it with NewInflater. One goroutine at a time.
 type Inflater struct {
 	dec *zstd.Decoder
 	out []byte
+	max int // bytes
 }
 
 // NewInflater makes a decompressor. Release must be called in the end.
-func NewInflater() (*Inflater, error) {
+func NewInflater() (*Inflater, error) { return newInflater(MaxInflated) }
+
+// newInflater is NewInflater with a bound in bytes.
+func newInflater(bound int) (*Inflater, error) {
 	dec, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
-		zstd.WithDecoderMaxMemory(MaxInflated), zstd.WithDecoderMaxWindow(maxWindow))
+		zstd.WithDecoderMaxMemory(uint64(bound)), zstd.WithDecoderMaxWindow(maxWindow))
 	if err != nil {
 		return nil, fmt.Errorf("oap: zstd: %w", err)
 	}
-	return &Inflater{dec: dec}, nil
+	return &Inflater{dec: dec, max: bound}, nil
 }
 
 // Release frees the decompressor.
@@ -36,7 +40,7 @@ func (z *Inflater) Inflate(src []byte) ([]byte, error) {
 	if len(src) == 0 {
 		return nil, nil
 	}
-	size, err := inflatedBound(src)
+	size, err := inflatedBound(src, z.max)
 	if err != nil {
 		return nil, err
 	}
@@ -48,14 +52,14 @@ func (z *Inflater) Inflate(src []byte) ([]byte, error) {
 	switch {
 	case err == nil:
 		return out, nil
-	case errors.Is(err, zstd.ErrDecoderSizeExceeded), size == MaxInflated && errors.Is(err, zstd.ErrFrameSizeExceeded):
-		return nil, overflow()
+	case errors.Is(err, zstd.ErrDecoderSizeExceeded), size == z.max && errors.Is(err, zstd.ErrFrameSizeExceeded):
+		return nil, overflow(z.max)
 	}
 	return nil, badZstd(err.Error())
 }
 
-func overflow() *Error {
-	return &Error{Why: DecompressOverflow, Detail: fmt.Sprintf("payload inflates to more than %d bytes", MaxInflated)}
+func overflow(bound int) *Error {
+	return &Error{Why: DecompressOverflow, Detail: fmt.Sprintf("payload inflates to more than %d bytes", bound)}
 }
 
 // Constants of the zstd format (RFC 8878 §3.1.1.2).
@@ -72,8 +76,8 @@ const (
 func badZstd(what string) *Error { return &Error{Why: BadCompression, Detail: "zstd: " + what} }
 
 // inflatedBound looks at the frame's header and walks its blocks without decoding them. It returns an upper bound of the
-// size, at most MaxInflated, exact where the frame says it.
-func inflatedBound(src []byte) (int, error) {
+// size, at most bound, exact where the frame says it.
+func inflatedBound(src []byte, bound int) (int, error) {
 	var h zstd.Header
 	if err := h.Decode(src); err != nil {
 		return 0, badZstd(err.Error())
@@ -81,14 +85,14 @@ func inflatedBound(src []byte) (int, error) {
 	switch {
 	case h.Skippable:
 		return 0, badZstd("skippable frame")
-	case h.HasFCS && h.FrameContentSize > MaxInflated:
-		return 0, overflow()
+	case h.HasFCS && h.FrameContentSize > uint64(bound):
+		return 0, overflow(bound)
 	case h.WindowSize > maxWindow:
 		return 0, badZstd(fmt.Sprintf("window of %d bytes, at most %d are allowed", h.WindowSize, maxWindow))
 	case h.DictionaryID != 0:
 		return 0, badZstd("dictionary")
 	}
-	rest, least, most, err := walkBlocks(src[h.HeaderSize:])
+	rest, least, most, err := walkBlocks(src[h.HeaderSize:], bound)
 	if err != nil {
 		return 0, err
 	}
@@ -104,12 +108,12 @@ func inflatedBound(src []byte) (int, error) {
 	case h.HasFCS:
 		return int(size), nil
 	}
-	return int(min(most, MaxInflated)), nil
+	return int(min(most, int64(bound))), nil
 }
 
 // walkBlocks steps over the blocks at the start of src, up to the last one, and returns what follows it and bounds of
 // what they decode to: raw and run-length blocks tell their size, compressed ones do not.
-func walkBlocks(src []byte) (rest []byte, least, most int64, err error) {
+func walkBlocks(src []byte, bound int) (rest []byte, least, most int64, err error) {
 	for last := false; !last; {
 		if len(src) < zstdBlockHeader {
 			return nil, 0, 0, badZstd("truncated")
@@ -136,8 +140,8 @@ func walkBlocks(src []byte) (rest []byte, least, most int64, err error) {
 			return nil, 0, 0, badZstd("truncated")
 		}
 		src = src[zstdBlockHeader+take:]
-		if least > MaxInflated {
-			return nil, 0, 0, overflow()
+		if least > int64(bound) {
+			return nil, 0, 0, overflow(bound)
 		}
 	}
 	return src, least, most, nil
@@ -145,6 +149,7 @@ func walkBlocks(src []byte) (rest []byte, least, most int64, err error) {
 
 // inflaters is a small free list shared by the sessions of an endpoint. Its lock is taken for compressed frames only.
 type inflaters struct {
+	max  int // bytes; see Options.MaxInflated
 	mu   sync.Mutex
 	free []*Inflater
 }
@@ -157,7 +162,7 @@ func (p *inflaters) get() (*Inflater, error) {
 		p.free = p.free[:n-1]
 		return z, nil
 	}
-	return NewInflater()
+	return newInflater(p.max)
 }
 
 // put takes an inflater back; one that has grown large, or one too many, is freed.

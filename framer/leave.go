@@ -3,7 +3,7 @@ package framer
 // Refuse writes the error reply with which a connection over a limit ends: corr_id 0, the status and the reason that
 // cause carries. It is what reactor.ListenConfig.Refuse wants. Loop only.
 func (e *Endpoint) Refuse(t Transport, cause error) {
-	s := Session{t: t, e: e, peerMax: MaxFrame}
+	s := Session{t: t, e: e, m: e.o.Stats.meter(t), peerMax: MaxFrame}
 	s.OnGoodbye(cause)
 }
 

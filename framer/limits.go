@@ -50,6 +50,8 @@ const (
 	// maxDetail bounds the text of an error reply in bytes, which may quote a cause. JSON writes up to six bytes for one:
 	// the reply must still fit into minNegotiated.
 	maxDetail = 128
+	// meterSlots is how many meters a Stats has room for: loops beyond share them, which costs a little speed and no count.
+	meterSlots = 64
 	// keepEntries is the size up to which an emptied table (streams, requests of ours) is kept for reuse.
 	keepEntries = 64
 )

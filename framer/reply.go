@@ -20,7 +20,11 @@ func (s *Session) Send(f *Frame) error {
 	if f.Flags&(FlagResp|FlagEnd) == FlagResp|FlagEnd {
 		s.ended(f.CorrID)
 	}
-	return s.write(&f.Header, f.Cap, f.Payload)
+	err := s.write(&f.Header, f.Cap, f.Payload)
+	if err == nil && f.Flags&FlagResp != 0 {
+		s.m.responded(f.Code)
+	}
+	return err
 }
 
 // ended notes that our response to corr ends.
@@ -51,8 +55,17 @@ func (s *Session) write(h *Header, capability, payload []byte) error {
 	return s.t.Write(payload)
 }
 
-// respond queues a response to the frame with header h.
+// respond queues a response to the frame with header h, and counts it.
 func (s *Session) respond(h *Header, flags Flags, code uint16, payload []byte) error {
+	err := s.answer(h, flags, code, payload)
+	if err == nil {
+		s.m.responded(code)
+	}
+	return err
+}
+
+// answer is respond for what is counted elsewhere, or not at all.
+func (s *Session) answer(h *Header, flags Flags, code uint16, payload []byte) error {
 	if HeaderLen+len(payload) > int(s.peerMax) {
 		return tooLarge(h.CorrID, len(payload), s.peerMax)
 	}
@@ -79,13 +92,19 @@ func (s *Session) Reply(f *Frame, code uint16, payload []byte) error {
 	}
 	f.replied = true
 	s.ended(f.CorrID)
+	var err error
 	if n == 0 || n > len(f.Payload) || f.inflated || &payload[0] != &f.Payload[0] {
-		return s.respond(&f.Header, FlagResp|FlagEnd, code, payload)
+		err = s.answer(&f.Header, FlagResp|FlagEnd, code, payload)
+	} else {
+		start := len(f.raw) - len(f.Payload) - HeaderLen
+		out := f.raw[start : start+HeaderLen+n]
+		replyHeader(out, &f.Header, FlagResp|FlagEnd, code, n)
+		err = s.t.WriteInPlace(out)
 	}
-	start := len(f.raw) - len(f.Payload) - HeaderLen
-	out := f.raw[start : start+HeaderLen+n]
-	replyHeader(out, &f.Header, FlagResp|FlagEnd, code, n)
-	return s.t.WriteInPlace(out)
+	if err == nil {
+		f.code = code
+	}
+	return err
 }
 
 // ReplyError answers f, the frame in OnFrame, as SendError does, once: ErrReplied as for Reply. Loop only.
@@ -94,6 +113,10 @@ func (s *Session) ReplyError(f *Frame, e *Error) error {
 		return ErrReplied
 	}
 	f.replied = true
+	s.m.held.ObserveZero(1)
+	if s.e.o.Trace != nil {
+		s.m.status = e.Status()
+	}
 	return s.SendError(&f.Header, e)
 }
 
@@ -109,7 +132,7 @@ func (s *Session) ReplyReserve(f *Frame, code uint16, n int) []byte {
 	if b == nil {
 		return nil
 	}
-	f.replied = true
+	f.replied, f.code = true, code
 	s.ended(f.CorrID)
 	replyHeader(b, &f.Header, FlagResp|FlagEnd, code, n)
 	return b[HeaderLen:]

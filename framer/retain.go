@@ -15,7 +15,10 @@ type Retained struct {
 
 	s       *Session
 	buf     *pool.Buf // behind Payload; nil when that is a copy
+	span    any       // of Options.Trace
+	at      int64     // the loop's clock when it was retained
 	permits int32
+	timed   bool // there is such a clock
 	ack     bool // an ACK is asked for
 	done    atomic.Bool
 }
@@ -43,6 +46,10 @@ func (f *Frame) Retain() *Retained {
 	}
 	s.inflight += r.permits
 	s.ackLater = true
+	r.hold()
+	if s.e.o.Trace != nil {
+		r.span = s.m.span
+	}
 	if s.inflight >= int32(s.e.o.MaxInflight) {
 		s.t.PauseRead()
 	}
@@ -71,14 +78,15 @@ func (r *Retained) Reply(code uint16, payload []byte) error {
 		return tooLarge(r.CorrID, len(payload), MaxFrame)
 	}
 	p := append([]byte(nil), payload...) // it may be a part of r.Payload
-	return r.give(func() {
+	return r.give(func() uint16 {
 		s := r.s
 		if HeaderLen+len(p) > int(s.peerMax) {
 			_ = s.SendError(&r.Header, &Error{Why: FrameTooLarge, Code: 500, Detail: "the reply is larger than the peer accepts"})
-			return
+			return 500
 		}
 		s.ended(r.CorrID)
 		_ = s.respond(&r.Header, FlagResp|FlagEnd, code, p)
+		return code
 	})
 }
 
@@ -88,15 +96,24 @@ func (r *Retained) ReplyError(e *Error) error {
 	if !r.take() {
 		return ErrReplied
 	}
-	return r.give(func() { _ = r.s.SendError(&r.Header, e) })
+	return r.give(func() uint16 {
+		_ = r.s.SendError(&r.Header, e)
+		return e.Status()
+	})
 }
 
 // take makes the caller the one who ends r.
-func (r *Retained) take() bool { return r.done.CompareAndSwap(false, true) }
+func (r *Retained) take() bool {
+	if !r.done.CompareAndSwap(false, true) {
+		return false
+	}
+	r.s.m.inflight.Add(-1)
+	return true
+}
 
 // give frees the memory behind r at once and has the loop send the answer and the ACK and take the permits back. Permits
 // that the loop's queue refuses wait for the loop to come by. By the goroutine that ended r, once.
-func (r *Retained) give(answer func()) error {
+func (r *Retained) give(answer func() (status uint16)) error {
 	if r.buf != nil {
 		r.buf.Release()
 		r.buf = nil
@@ -104,9 +121,11 @@ func (r *Retained) give(answer func()) error {
 	r.Cap, r.Payload = nil, nil
 	s := r.s
 	err := s.t.Post(func() {
+		status := uint16(0)
 		if answer != nil {
-			answer()
+			status = answer()
 		}
+		r.settle(status)
 		if r.ack {
 			s.ack(&r.Header)
 		}
@@ -115,6 +134,7 @@ func (r *Retained) give(answer func()) error {
 	})
 	if err != nil {
 		s.lost.Add(r.permits)
+		r.traced(0, 0)
 	}
 	return err
 }

@@ -10,6 +10,7 @@ import (
 type Session struct {
 	t       Transport
 	e       *Endpoint
+	m       *counting
 	user    any
 	f       Frame // the frame in OnFrame: one per session, so that handing it out costs nothing
 	dec     Decoder
@@ -35,6 +36,13 @@ func (s *Session) OnOpen() {
 
 // OnData is the reactor's: it delivers the frames in p.
 func (s *Session) OnData(p []byte) (consumed, need int, err error) {
+	var t tally
+	defer t.addTo(s.m.meter) // also when a handler panics
+	return s.take(p, &t)
+}
+
+// take delivers the frames in p and counts them.
+func (s *Session) take(p []byte, t *tally) (consumed, need int, err error) {
 	s.reclaim()
 	if s.closing {
 		return len(p), 0, nil // what still arrives is nobody's any more
@@ -52,9 +60,15 @@ func (s *Session) OnData(p []byte) (consumed, need int, err error) {
 			}
 			return consumed, s.dec.Need(), nil
 		}
-		f.raw, f.s, f.replied, f.inflated = rest[:n], s, false, false
+		f.raw, f.s, f.code, f.replied, f.inflated = rest[:n], s, 0, false, false
 		err = s.handle(f)
 		f.s, f.raw, f.Cap, f.Payload = nil, nil, nil, nil
+		t.frames++
+		if f.code == 200 {
+			t.ok++
+		} else if f.code != 0 {
+			s.m.answeredNow(f.code)
+		}
 		consumed += n
 		if err != nil {
 			return consumed, 0, err
@@ -112,7 +126,11 @@ func (s *Session) deliver(f *Frame) {
 		s.noteGoodbye(f)
 	}
 	if f.Flags&FlagResp == 0 || !s.answered(f) {
-		s.e.h.OnFrame(s, f)
+		if tr := s.e.o.Trace; tr != nil && f.Flags&FlagReq != 0 {
+			s.request(tr, f)
+		} else {
+			s.e.h.OnFrame(s, f)
+		}
 	}
 	if f.Flags&FlagAckReq != 0 && !s.ackLater {
 		s.ack(&f.Header)
@@ -121,7 +139,7 @@ func (s *Session) deliver(f *Frame) {
 
 // ack sends the ACK for a handled frame.
 func (s *Session) ack(h *Header) {
-	_ = s.respond(h, FlagResp, 200, nil) // a closing session acknowledges nothing
+	_ = s.answer(h, FlagResp, 200, nil) // a closing session acknowledges nothing
 }
 
 // inflate replaces f's payload by what it decompresses to. The buffer is the inflater's, which the caller gives back

@@ -221,6 +221,13 @@ type DialerConfig struct {
 	Early bool
 }
 
+// Validate says what Listen would refuse lc for before it opens anything; the error names the field, its value and what is allowed.
+// Any goroutine.
+func (lc ListenConfig) Validate() error {
+	_, err := lc.check()
+	return err
+}
+
 // check validates lc and returns it with the defaults filled in.
 func (lc ListenConfig) check() (ListenConfig, error) {
 	lc.Config = lc.Config.withDefaults()

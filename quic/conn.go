@@ -76,6 +76,8 @@ func newConn(ep *endpoint, p *port, qc *quicgo.Conn, t *tag, accepted bool) *Con
 	if c.early.Load() {
 		ep.wg.Add(1)
 		go c.awaitHandshake()
+	} else {
+		c.shaken()
 	}
 	if h := ep.handler; h != nil && t.refusal == nil {
 		ep.post(c.loop, func() { h.OnConnOpen(c) })
@@ -90,6 +92,7 @@ func (c *Conn) awaitHandshake() {
 	case <-c.qc.HandshakeComplete():
 		c.early.Store(false)
 		c.tag.opened()
+		c.shaken()
 	case <-c.qc.Context().Done():
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"time"
 
 	quicgo "github.com/quic-go/quic-go"
 
@@ -74,7 +75,7 @@ func (d *Dialer) DialOn(ctx context.Context, loop int, addr string) (*Conn, erro
 		tc = tc.Clone()
 		tc.ServerName = host
 	}
-	t := &tag{ep: d.ep}
+	t := &tag{ep: d.ep, began: time.Now()}
 	qc, err := d.dial(context.WithValue(ctx, tagKey{}, t), p, net.UDPAddrFromAddrPort(to), tc)
 	if err != nil {
 		t.release()

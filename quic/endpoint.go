@@ -10,6 +10,7 @@ import (
 
 	quicgo "github.com/quic-go/quic-go"
 
+	"github.com/ron-transport/ron-transport/pool/latency"
 	"github.com/ron-transport/ron-transport/reactor"
 )
 
@@ -54,10 +55,13 @@ type endpoint struct {
 // counters are an endpoint's, for Stats.
 type counters struct {
 	opened, failed, refused, retries, streams, refusedStreams atomic.Uint64
+	full, resumed, early                                      latency.Histogram // handshakes
+	groups                                                    map[string]uint64 // handshakes by key exchange; under endpoint.mu
 }
 
 func newEndpoint(r *reactor.Reactor, cfg Config, streams, early bool) *endpoint {
 	ep := &endpoint{r: r, cfg: cfg, conns: make(map[*Conn]struct{}), load: make([]int, r.Loops()), empty: make(chan struct{})}
+	ep.count.groups = make(map[string]uint64)
 	ep.qcfg = cfg.quicgo(streams, early)
 	ep.qcfg.AllowConnectionWindowIncrease = func(qc *quicgo.Conn, n uint64) bool {
 		t, ok := qc.Context().Value(tagKey{}).(*tag)
@@ -165,6 +169,7 @@ type tagKey struct{}
 // tag accompanies a connection from its first packet on, as the value of its context: before there is a Conn.
 type tag struct {
 	ep      *endpoint
+	began   time.Time          // with the client's first packet, or the call of Dial
 	adm     *reactor.Admission // nil when dialled or refused
 	refusal error              // not to be served, only to be told why
 	half    atomic.Bool        // counted among the half-open
@@ -206,7 +211,7 @@ func (t *tag) release() {
 // connContext is quic-go's question whether a connection may come, asked at its first packet.
 func (ep *endpoint) connContext(loop int, maxHalf int64) func(context.Context, *quicgo.ClientInfo) (context.Context, error) {
 	return func(ctx context.Context, info *quicgo.ClientInfo) (context.Context, error) {
-		t := &tag{ep: ep}
+		t := &tag{ep: ep, began: time.Now()}
 		remote := info.RemoteAddr.(*net.UDPAddr).AddrPort()
 		if err := ep.admit(t, netip.AddrPortFrom(remote.Addr().Unmap(), remote.Port()), maxHalf); err != nil {
 			ep.failed(loop, info.RemoteAddr, err)

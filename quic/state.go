@@ -29,15 +29,7 @@ type State struct {
 
 // State is a snapshot. What the handshake decides is complete when Early is false. Any goroutine.
 func (c *Conn) State() State {
-	early := c.Early()
-	h := c.agreed.Load()
-	if h == nil {
-		cs := c.qc.ConnectionState()
-		h = &agreement{tls: cs.TLS, early: cs.Used0RTT, gso: cs.GSO}
-		if !early {
-			c.agreed.Store(h) // for good: quic-go's own is not to be read while the connection migrates
-		}
-	}
+	h := c.agreement()
 	st := c.qc.ConnectionStats()
 	return State{
 		ALPN: h.tls.NegotiatedProtocol, ServerName: h.tls.ServerName,
@@ -47,6 +39,33 @@ func (c *Conn) State() State {
 		BytesIn: st.BytesReceived, BytesOut: st.BytesSent, PacketsIn: st.PacketsReceived, PacketsOut: st.PacketsSent, PacketsLost: st.PacketsLost,
 		GSO: h.gso,
 	}
+}
+
+// agreement is what the handshake has decided so far.
+func (c *Conn) agreement() *agreement {
+	early := c.Early()
+	h := c.agreed.Load()
+	if h == nil {
+		cs := c.qc.ConnectionState()
+		h = &agreement{tls: cs.TLS, early: cs.Used0RTT, gso: cs.GSO}
+		if !early {
+			c.agreed.Store(h) // for good: quic-go's own is not to be read while the connection migrates
+		}
+	}
+	return h
+}
+
+// groupName names a key exchange as TLS over TCP does in its counters: as its standard does, not as crypto/tls's constant.
+func groupName(id stdtls.CurveID) string {
+	switch id {
+	case stdtls.CurveP256:
+		return "P-256"
+	case stdtls.CurveP384:
+		return "P-384"
+	case stdtls.CurveP521:
+		return "P-521"
+	}
+	return id.String()
 }
 
 // agreement is what the handshake has decided.

@@ -1,6 +1,12 @@
 package quic
 
-import "github.com/ron-transport/ron-transport/quic/internal/udp"
+import (
+	"maps"
+	"time"
+
+	"github.com/ron-transport/ron-transport/pool/latency"
+	"github.com/ron-transport/ron-transport/quic/internal/udp"
+)
 
 // Stats counts what a listener or dialer has done. Streams are in the reactor's Stats, too, as its connections.
 type Stats struct {
@@ -15,6 +21,11 @@ type Stats struct {
 	StreamsRefused   uint64 // streams that came too late
 
 	WindowGrown int64 // bytes by which the windows of the connections that exist have grown
+
+	// How long handshakes took that were completed, by kind, from the client's first packet, or from the call of Dial, to their
+	// end. Early ones have carried 0-RTT data that was accepted, which makes no use of their end.
+	Full, Resumed, Early latency.Snapshot
+	KeyExchanges         map[string]uint64 // completed handshakes by the name of their key exchange
 
 	// Of the sockets.
 	DatagramsIn, BytesIn   uint64
@@ -31,13 +42,36 @@ type Stats struct {
 // stats fills in what the endpoint itself counts.
 func (ep *endpoint) stats() Stats {
 	ep.mu.Lock()
-	n := len(ep.conns)
+	n, groups := len(ep.conns), maps.Clone(ep.count.groups)
 	ep.mu.Unlock()
 	c := &ep.count
-	return Stats{
-		Conns: n, HalfOpen: ep.half.Load(), Opened: c.opened.Load(), HandshakesFailed: c.failed.Load(), Refused: c.refused.Load(),
+	st := Stats{
+		KeyExchanges: groups,
+		Conns:        n, HalfOpen: ep.half.Load(), Opened: c.opened.Load(), HandshakesFailed: c.failed.Load(), Refused: c.refused.Load(),
 		Retries: c.retries.Load(), Streams: c.streams.Load(), StreamsRefused: c.refusedStreams.Load(), WindowGrown: ep.grown.Load(),
 	}
+	c.full.AddTo(&st.Full)
+	c.resumed.AddTo(&st.Resumed)
+	c.early.AddTo(&st.Early)
+	return st
+}
+
+// shaken counts a handshake that is complete. By one goroutine, once a connection.
+func (c *Conn) shaken() {
+	took := time.Since(c.tag.began)
+	h := c.agreement()
+	n := &c.ep.count
+	switch {
+	case h.early:
+		n.early.Observe(took)
+	case h.tls.DidResume:
+		n.resumed.Observe(took)
+	default:
+		n.full.Observe(took)
+	}
+	c.ep.mu.Lock()
+	defer c.ep.mu.Unlock()
+	n.groups[groupName(h.tls.CurveID)]++
 }
 
 // add adds a socket's counters.

@@ -2,7 +2,7 @@ package reactor
 
 // occupy counts an accepted connection for MaxConns.
 func (l *loop) occupy(c *Conn) error {
-	if n := l.r.admitted.Add(1); l.r.cfg.MaxConns > 0 && n > int64(l.r.cfg.MaxConns) {
+	if n, most := l.r.admitted.Add(1), l.r.maxConns.Load(); most > 0 && n > most {
 		l.r.admitted.Add(-1)
 		return ErrOverCapacity
 	}
@@ -61,6 +61,7 @@ func (l *loop) refuse(c *Conn, cause error) {
 // noteRefused counts c among the refused ones. Those that are too many are reset: false.
 func (l *loop) noteRefused(c *Conn, cause error) bool {
 	l.count[counterRefused]++
+	l.r.tellRefusal(cause)
 	c.more().refusal = cause
 	if l.refused >= maxRefused {
 		l.abort(c, cause)

@@ -124,6 +124,7 @@ func (l *loop) bury() {
 		}
 		c.closeSource()
 		l.dropInput(c)
+		l.queued -= int64(c.counted)
 		l.drop(&c.out, c.out.bytes)
 		if c.wire != nil {
 			c.wire.Release()

@@ -3,6 +3,7 @@ package reactor
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"runtime"
 	"time"
 
@@ -77,6 +78,10 @@ type Config struct {
 	// CAP_NET_ADMIN one of net.ipv4.tcp_allowed_congestion_control. Unix sockets have none. Listener.Congestion tells.
 	Congestion string
 
+	// Logger is told what an operator wants to know: listeners, failed accepts, refusals, panics, the shutdown. docs/metrics.md lists the
+	// events; no peer is named. It is called on goroutines of its own, so it may block; Shutdown waits for them. nil: nothing is told.
+	Logger *slog.Logger
+
 	// PoolBytes is the byte cap on idle buffers per loop; 0 is the pool's default.
 	PoolBytes int64
 
@@ -131,6 +136,9 @@ func defaultMaxConns() int {
 	}
 	return max(1, int(l.Cur)*9/10)
 }
+
+// Validate says what New would refuse c for; the error names the field, its value and what is allowed. Any goroutine.
+func (c Config) Validate() error { return c.withDefaults().validate() }
 
 // validate checks a Config whose defaults are filled in.
 func (c Config) validate() error {

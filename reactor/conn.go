@@ -67,6 +67,8 @@ type Conn struct {
 
 	fd, slot, gen int32         // slot is -1 until the loop has registered the connection; fd of a stream, always
 	events        atomic.Uint32 // shared: what Ready has told and the loop has not seen
+	counted       int32         // of Queued, what is in the loop's sum
+	shakeAt       uint32        // when the handshake began, see shakeUnit
 	state         connState
 	end           inputEnd
 
@@ -288,6 +290,12 @@ func (c *Conn) LocalAddr() net.Addr {
 // Filter is the connection's filter, nil on a plain one: an embedder reads its state (suite, certificates) after OnOpen.
 // Loop only.
 func (c *Conn) Filter() Filter { return c.filter }
+
+// LoopIndex is the number of the loop that c is on, 0 … Loops()-1. Any goroutine.
+func (c *Conn) LoopIndex() int { return c.loop.id }
+
+// LoopTime is the loop's clock in nanoseconds, monotonic since the Reactor was made: when the turn began. Loop only.
+func (c *Conn) LoopTime() int64 { return c.loop.now }
 
 // belowCap closes a connection whose peer takes nothing while the protocol goes on writing.
 func (c *Conn) belowCap() bool {

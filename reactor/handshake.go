@@ -55,7 +55,7 @@ func (l *loop) stepped(c *Conn, done bool, err error) {
 		l.handshakeFailed(c, err)
 		return
 	case done:
-		l.count[counterHandshakes]++
+		l.agreed(c)
 		l.opened(c)
 	}
 	if c.state <= stateOpen { // what arrived meanwhile
@@ -128,6 +128,7 @@ func (l *loop) startDial(c *Conn, sa unix.Sockaddr) {
 		return
 	}
 	c.state = stateConnecting
+	c.shakeAt = uint32(l.now >> shakeUnit)
 	l.limitRates(c)
 	timeout := c.opts.timeout
 	setDuration(&timeout, l.r.cfg.HandshakeTimeout)
@@ -154,6 +155,7 @@ func (l *loop) enter(c *Conn) {
 		c.filter = c.opts.filter()
 		l.active = nil
 	}
+	c.shakeAt = uint32(l.now >> shakeUnit)
 	if c.filter != nil && c.phaseAt == 0 { // it runs already after a PROXY header
 		l.startPhase(c, l.r.cfg.HandshakeTimeout)
 	}

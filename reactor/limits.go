@@ -112,6 +112,13 @@ const (
 	maxTasks = 1 << 17
 	// maxIovecs per writev: 64 KiB in 64 pieces are 1 KiB each; smaller pieces are copied into chunks anyway.
 	maxIovecs = 64
+	// maxKeyExchanges is how many names of key exchanges a loop counts: there are seven in TLS 1.3 that anybody uses, and a filter
+	// that makes up names must not cost memory.
+	maxKeyExchanges = 8
+	// shakeUnit: the beginning of a handshake is kept in units of 2^14 ns, 16 µs, so that 32 bits hold most of a day.
+	shakeUnit = 14
+	// eventPause is between two events of a kind that a peer can bring about: a log must not be somebody's weapon.
+	eventPause = time.Second
 	// stepStall is how long no handshake step may end, while others wait, before another permit is used: three times the
 	// longest step that only computes (RSA-4096, some 3 ms), so that more means that a step waits for something.
 	stepStall = 10 * time.Millisecond

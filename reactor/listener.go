@@ -3,10 +3,12 @@ package reactor
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -59,9 +61,10 @@ type Listener struct {
 	err    error
 
 	name   string
-	shared atomic.Bool // other processes may accept from the socket too
-	left   atomic.Bool // handed over: Close leaves the queue and the file to others
-	mu     sync.Mutex  // guards closed, and fd against being closed
+	shared atomic.Bool  // other processes may accept from the socket too
+	paused atomic.Int32 // loops that do not accept just now, for want of descriptors or memory
+	left   atomic.Bool  // handed over: Close leaves the queue and the file to others
+	mu     sync.Mutex   // guards closed, and fd against being closed
 	closed bool
 }
 
@@ -134,6 +137,7 @@ func (r *Reactor) start(lis *Listener, lc ListenConfig) error {
 		return errors.Join(ErrShuttingDown, lis.abandon())
 	}
 	r.listeners = append(r.listeners, lis)
+	r.tell(eventListening, slog.String("addr", lis.addr.String()), slog.String("name", lis.name))
 	for _, l := range r.loops {
 		if err := l.push(task{kind: taskListen, lis: lis}); err != nil {
 			return err
@@ -264,6 +268,7 @@ func (lis *Listener) Close() error {
 		lis.err = errors.Join(err, os.NewSyscallError("close", unix.Close(lis.fd)))
 		lis.mu.Unlock()
 		lis.r.forget(lis)
+		lis.r.tell(eventListenerEnded, slog.String("addr", lis.addr.String()), slog.String("name", lis.name))
 	})
 	return lis.err
 }
@@ -301,7 +306,12 @@ func (l *loop) arm(i int) {
 func (l *loop) disarm(a *acceptor) {
 	l.unarm(a)
 	a.backoff = min(max(2*a.backoff, int64(acceptBackoffMin)), int64(acceptBackoffMax))
-	a.rearmAt = l.now + a.backoff
+	a.pauseTo(l.now + a.backoff)
+}
+
+// tellAccept tells that accepts fail, and how long the pause is.
+func (l *loop) tellAccept(a *acceptor, errno unix.Errno) {
+	l.r.tell(eventAcceptFailed, slog.String("addr", a.lis.addr.String()), slog.String("error", errno.Error()), slog.Duration("pause", time.Duration(a.backoff)))
 }
 
 // unarm takes a listener out of epoll.
@@ -314,7 +324,7 @@ func (l *loop) unarm(a *acceptor) {
 
 // rearm ends the pause.
 func (l *loop) rearm(a *acceptor) {
-	a.rearmAt = 0
+	a.pauseTo(0)
 	for i, b := range l.listeners {
 		if a == b && !a.closed {
 			l.arm(i)
@@ -359,10 +369,12 @@ func (l *loop) acceptOne(a *acceptor) bool {
 		l.count[counterAcceptErrors]++
 		l.refuseOne(a)
 		l.disarm(a)
+		l.tellAccept(a, errno)
 		return false
 	default:
 		l.count[counterAcceptErrors]++
 		l.disarm(a)
+		l.tellAccept(a, errno)
 		return false
 	}
 }
@@ -392,6 +404,7 @@ func (l *loop) closeListener(lis *Listener) {
 		for n := 0; n < listenBacklog && !lis.left.Load() && l.acceptOne(a); n++ { // an accept storm does not keep it open
 		}
 		l.unarm(a)
-		a.closed, a.rearmAt = true, 0
+		a.closed = true
+		a.pauseTo(0)
 	}
 }

@@ -55,6 +55,8 @@ type loop struct {
 	dead      []*Conn         // to be buried
 	high, low int             // the marks in force, see weigh
 	refused   int             // connections that are being refused
+	queued    int64           // output that waits, of all connections that were flushed
+	turnEnd   int64           // the clock as it was read after the turn, before blocking; 0: it was not
 	wheel     wheel
 	nextDecay int64
 	listeners []*acceptor
@@ -85,7 +87,7 @@ func (l *loop) run() {
 	worked := true
 	for !l.stopping || l.conns > 0 || l.watching > 0 || l.tasks != nil {
 		n := l.wait(worked)
-		l.now = l.r.sys.now()
+		l.clockTurn(worked)
 		l.evNext, l.evCount = 0, n
 		if l.tasks == nil {
 			l.tasks, l.tkNext = l.queue.take(), 0
@@ -97,6 +99,21 @@ func (l *loop) run() {
 		l.tellIdle()
 	}
 	l.teardown()
+}
+
+// clockTurn reads the clock for the next turn, and counts how long the last one took if it had work: until the loop looked at its
+// sockets again or, if nothing was there, was about to block. The clock is not read once more for that.
+func (l *loop) clockTurn(worked bool) {
+	began := l.now
+	l.now = l.r.sys.now()
+	if worked {
+		end := l.turnEnd
+		if end == 0 {
+			end = l.now
+		}
+		l.stats.turns.Observe(time.Duration(end - began))
+	}
+	l.turnEnd = 0
 }
 
 // turn does everything that one wake-up brought. It returns false when a callback has panicked: that connection is
@@ -144,7 +161,9 @@ func (l *loop) recovered(v any) {
 		l.work = workBuffer{}
 	}
 	l.cur = nil
-	l.abort(c, &PanicError{Value: v, Stack: debug.Stack()})
+	stack := debug.Stack()
+	l.abort(c, &PanicError{Value: v, Stack: stack})
+	l.r.tellPanic(v, func() []byte { return stack })
 	if l.r.onPanic != nil {
 		l.r.onPanic(v)
 	}
@@ -199,6 +218,7 @@ func (l *loop) yield() (work bool) {
 // timeout is how long the loop may block, in milliseconds; -1 for ever.
 func (l *loop) timeout() int {
 	now := l.r.sys.now()
+	l.turnEnd = now
 	at, ok := l.wheel.next()
 	for _, a := range l.listeners {
 		if a.rearmAt != 0 && (!ok || a.rearmAt < at) {
@@ -328,6 +348,7 @@ func (l *loop) call(fn func()) {
 func (l *loop) survive() {
 	if v := recover(); v != nil {
 		l.count[counterPanics]++
+		l.r.tellPanic(v, debug.Stack)
 		if l.r.onPanic != nil {
 			l.r.onPanic(v)
 		}

@@ -83,6 +83,12 @@ type Binder interface {
 	})
 }
 
+// Agreer is implemented by filters that can tell, for the counters, what their handshake has agreed on: the name of the key
+// exchange, one of a few, and whether an earlier session was resumed. It is called once, after Step has reported done. Loop only.
+type Agreer interface {
+	Agreed() (keyExchange string, resumed bool)
+}
+
 // Refuser is implemented by filters that can tell a peer that it is refused without a handshake. Refuse appends the bytes
 // that say so; nothing but Release is called afterwards. It is called before Handshake. Loop only.
 type Refuser interface{ Refuse(dst []byte) []byte }

@@ -21,8 +21,10 @@ type Reactor struct {
 	loops   []*loop
 	workers *workers
 	onPanic func(v any)
+	events  *events // nil without a logger
 
 	peers    *peers        // nil without limits per peer
+	maxConns atomic.Int64  // Config.MaxConns; see SetMaxConns
 	admitted atomic.Int64  // accepted connections that count for MaxConns
 	refusals atomic.Uint64 // connections that were not admitted (Admit)
 
@@ -55,7 +57,11 @@ func makeReactor(cfg Config, sys kernel) (*Reactor, error) {
 	if err := r.cfg.validate(); err != nil {
 		return nil, err
 	}
+	r.maxConns.Store(int64(r.cfg.MaxConns))
 	r.peers = newPeers(&r.cfg)
+	if r.cfg.Logger != nil {
+		r.events = &events{log: r.cfg.Logger}
+	}
 	r.workers = newWorkers(r.cfg.HandshakeWorkers)
 	for i := range r.cfg.Loops {
 		l, err := r.newLoop(i)

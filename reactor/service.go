@@ -3,6 +3,7 @@ package reactor
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/netip"
 	"slices"
 	"sync/atomic"
@@ -77,9 +78,10 @@ const (
 // a limit forbids it; that is counted (Stats.Refused). Any goroutine.
 func (r *Reactor) Admit(remote netip.AddrPort) (*Admission, error) {
 	a := &Admission{r: r, addr: remote.Addr()}
-	if n := r.admitted.Add(1); r.cfg.MaxConns > 0 && n > int64(r.cfg.MaxConns) {
+	if n, most := r.admitted.Add(1), r.maxConns.Load(); most > 0 && n > most {
 		r.admitted.Add(-1)
 		r.refusals.Add(1)
+		r.tellRefusal(ErrOverCapacity)
 		return nil, ErrOverCapacity
 	}
 	if r.peers != nil && remote.IsValid() {
@@ -87,6 +89,7 @@ func (r *Reactor) Admit(remote netip.AddrPort) (*Admission, error) {
 		if err != nil {
 			r.admitted.Add(-1)
 			r.refusals.Add(1)
+			r.tellRefusal(err)
 			return nil, err
 		}
 		a.peer = p
@@ -118,6 +121,8 @@ func (r *Reactor) clock() time.Time { return time.Unix(0, r.sys.now()) }
 
 // shutdown is Shutdown, once.
 func (r *Reactor) shutdown(ctx context.Context) error {
+	began := time.Now()
+	r.tell(eventShutdown, slog.Int64("conns", r.conns()))
 	r.mu.Lock()
 	r.stopped = true
 	open, services := slices.Clone(r.listeners), slices.Clone(r.services)
@@ -140,7 +145,16 @@ func (r *Reactor) shutdown(ctx context.Context) error {
 		<-l.done
 	}
 	r.workers.wait()
+	r.tellStopped(began, err)
 	return err
+}
+
+// conns is how many connections exist. Any goroutine.
+func (r *Reactor) conns() (n int64) {
+	for _, l := range r.loops {
+		n += l.stats.conns.Load()
+	}
+	return n
 }
 
 // awaitIdle waits until no loop has connections left. When ctx ends first, they are aborted, and its error is returned.

@@ -249,7 +249,7 @@ func (s *sim) listen() *simListener {
 		sl.flights = 1 + s.rng.IntN(3)
 	}
 	fd := s.k.install(sl.file)
-	sl.lis = &Listener{r: s.r, fd: fd, opts: connOptions{onError: s.onError, protocol: func(c *Conn) Protocol {
+	sl.lis = &Listener{r: s.r, fd: fd, addr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1}, opts: connOptions{onError: s.onError, protocol: func(c *Conn) Protocol {
 		if s.plan.panics && s.rng.IntN(10) == 0 {
 			s.thrown++
 			panic(simPanic{})

@@ -19,7 +19,10 @@ func (l *loop) flush(c *Conn) {
 			l.flushSealed(c)
 		}
 	}
-	if c.outWindow.from != 0 && c.Queued() == 0 {
+	left := c.Queued()
+	l.queued += int64(left) - int64(c.counted)
+	c.counted = int32(left)
+	if c.outWindow.from != 0 && left == 0 {
 		c.outWindow.from = 0
 	}
 	switch {

@@ -66,6 +66,16 @@ func groupLabel(id stdtls.CurveID) string {
 	return fmt.Sprintf("group %#04x", uint16(id))
 }
 
+// Agreed tells the counters of whoever runs the handshake what it has agreed on: the name of the key exchange, as
+// ConnectionState.KeyExchange has it, and whether the session is a resumed one. "" before Step has reported done. Any goroutine, after
+// that.
+func (c *Conn) Agreed() (keyExchange string, resumed bool) {
+	if c.agreed == nil || c.agreed.group == 0 {
+		return "", false
+	}
+	return groupLabel(c.agreed.group), c.agreed.resumed
+}
+
 // allows reports whether the policy lets g be used.
 func (k KeyExchange) allows(g group) bool {
 	switch k {

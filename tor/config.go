@@ -3,6 +3,7 @@ package tor
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"os/exec"
 	"path/filepath"
@@ -29,6 +30,9 @@ type Config struct {
 	BootstrapTimeout time.Duration
 	// OnStatus is told of changes, the latest only when they come quickly. It must not wait for the Tor. Called on a goroutine of its own.
 	OnStatus func(Status)
+	// Logger is told the same changes, as events with fields that docs/metrics.md lists. It may block, which delays OnStatus. nil: nothing
+	// is told.
+	Logger *slog.Logger
 }
 
 // Process describes a tor that is started, owned and ended by us. It ends with this process, however that ends.
@@ -46,6 +50,13 @@ type Process struct {
 // ownOptions are set by us.
 var ownOptions = []string{"datadirectory", "controlport", "controlsocket", "socksport", "cookieauthentication", "cookieauthfile",
 	"hashedcontrolpassword", "hashedcontrolsessionpassword", "controlsocketsgroupwritable", "log", "logmessagedomains", "runasdaemon", "owningcontrollerprocess", "disablenetwork", "user", "pidfile", "%include"}
+
+// Validate says what Open would refuse c for before it starts anything; the error names the field, its value and what is allowed. Any
+// goroutine.
+func (c Config) Validate() error {
+	_, err := c.withDefaults()
+	return err
+}
 
 // withDefaults validates and completes c.
 func (c Config) withDefaults() (Config, error) {

@@ -148,7 +148,7 @@ func (t *Tor) touch() {
 	t.changed = make(chan struct{})
 }
 
-// notify calls OnStatus with each new status, until the Tor is closed.
+// notify tells OnStatus and the logger each new status, until the Tor is closed.
 func (t *Tor) notify() {
 	defer t.tasks.Done()
 	var last Status
@@ -157,7 +157,12 @@ func (t *Tor) notify() {
 		now, changed, closed := t.status(), t.changed, t.closed
 		t.mu.Unlock()
 		if first || now != last {
-			t.cfg.OnStatus(now)
+			if t.cfg.OnStatus != nil {
+				t.cfg.OnStatus(now)
+			}
+			if t.cfg.Logger != nil {
+				now.tell(t.cfg.Logger)
+			}
 			last = now
 		}
 		if closed {

@@ -80,7 +80,7 @@ func Open(cfg Config) (*Tor, error) {
 	t.mu.Lock()
 	t.restartTimer()
 	t.mu.Unlock()
-	if cfg.OnStatus != nil {
+	if cfg.OnStatus != nil || cfg.Logger != nil {
 		t.tasks.Add(1)
 		go t.notify()
 	}

@@ -84,6 +84,10 @@ func setDuration(p *time.Duration, v time.Duration) {
 	}
 }
 
+// Validate says what New would refuse c for before it reads any file; the error names the field, its value and what is allowed. Any
+// goroutine.
+func (c Config) Validate() error { return c.withDefaults().validate() }
+
 // validate checks a Config whose defaults are filled in.
 func (c Config) validate() error {
 	if n := len(c.Pairs); n < 1 || n > maxPairs {

@@ -47,6 +47,35 @@ func Make(hosts ...string) (*Files, error) {
 	return f, nil
 }
 
+// Pair is a certificate that is in no file yet.
+type Pair struct{ cert, key []byte }
+
+// NewPair makes one as Make does.
+func NewPair(hosts ...string) (*Pair, error) {
+	certPEM, keyPEM, err := generate(hosts)
+	if err != nil {
+		return nil, fmt.Errorf("make a throw-away certificate: %w", err)
+	}
+	return &Pair{certPEM, keyPEM}, nil
+}
+
+// Trust adds the certificate to the roots of a pool.
+func (p *Pair) Trust(pool *x509.CertPool) bool { return pool.AppendCertsFromPEM(p.cert) }
+
+// Install puts the pair in the place of the one in the files, each of which is exchanged whole. Who reads both in between finds that
+// they do not belong together.
+func (f *Files) Install(p *Pair) error {
+	return errors.Join(exchange(f.Key, p.key, 0o600), exchange(f.Cert, p.cert, 0o644))
+}
+
+func exchange(path string, b []byte, mode os.FileMode) error {
+	next := path + ".next"
+	if err := os.WriteFile(next, b, mode); err != nil {
+		return err
+	}
+	return os.Rename(next, path)
+}
+
 // Remove deletes the directory with the key.
 func (f *Files) Remove() error { return os.RemoveAll(f.Dir) }
 

@@ -88,3 +88,40 @@ func TestPoolRefuses(t *testing.T) {
 		t.Error("a file without certificate was accepted")
 	}
 }
+
+// A pair that is put in the place of another is what is loaded, and its own root alone vouches for it.
+func TestInstall(t *testing.T) {
+	f, err := Make()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = f.Remove() }()
+	old, err := Pool(f.Cert)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := NewPair("example.org")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Install(p); err != nil {
+		t.Fatal(err)
+	}
+	c, err := f.Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := x509.NewCertPool()
+	if !p.Trust(own) {
+		t.Fatal("not taken for a root")
+	}
+	if _, err := c.Leaf.Verify(x509.VerifyOptions{DNSName: "example.org", Roots: own}); err != nil {
+		t.Error(err)
+	}
+	if _, err := c.Leaf.Verify(x509.VerifyOptions{Roots: old}); err == nil {
+		t.Error("the root of the certificate before vouches for it")
+	}
+	if st, err := os.Stat(f.Key); err != nil || st.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v", st.Mode(), err)
+	}
+}

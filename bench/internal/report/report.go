@@ -38,6 +38,7 @@ const (
 	KindSweep   = "sweep"   // ronbench sweep: sweep
 	KindPeers   = "peers"   // ronbench peers: compare, left_out
 	KindWAN     = "wan"     // ronbench wan: phases, server, quic_server, wan, slo
+	KindSoak    = "soak"    // ronbench soak: soak, slo
 )
 
 // Report is the one document of all commands. Parts that a command does not have are absent.
@@ -62,6 +63,7 @@ type Report struct {
 	Power       *Power        `json:"power,omitempty"`
 	Sweep       []Sweep       `json:"sweep,omitempty"`
 	WAN         *WAN          `json:"wan,omitempty"`
+	Soak        *Soak         `json:"soak,omitempty"`
 	SLOTargets  string        `json:"slo_targets,omitempty"` // whose targets the rows use: Ref-A or Ref-B
 	SLO         []SLORow      `json:"slo,omitempty"`
 	Pass        bool          `json:"pass"` // no row failed

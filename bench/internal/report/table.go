@@ -100,6 +100,10 @@ func (r *Report) Text(w io.Writer) {
 		fmt.Fprintln(w)
 		r.Power.text(w)
 	}
+	if r.Soak != nil {
+		fmt.Fprintln(w)
+		r.Soak.text(w)
+	}
 	sweepText(w, r.Sweep)
 	if len(r.SLO) > 0 {
 		fmt.Fprintln(w)

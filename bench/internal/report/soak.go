@@ -1,0 +1,217 @@
+package report
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/ron-transport/ron-transport/bench/internal/drift"
+)
+
+// Soak is a long run under a load that keeps the machine's processors in a band.
+type Soak struct {
+	DurationS float64   `json:"duration_s"` // what it was to be
+	ElapsedS  float64   `json:"elapsed_s"`  // what it was, pauses left out
+	WarmupS   float64   `json:"warmup_s"`   // of each segment: in no verdict
+	Segments  []float64 `json:"segments_s"` // where they begin; more than one: it was interrupted and resumed
+	Seed      uint64    `json:"seed"`
+	Mix       string    `json:"mix"`
+
+	CPULow  float64 `json:"cpu_low_pct"` // the band of all cores' time
+	CPUHigh float64 `json:"cpu_high_pct"`
+	CPUMean float64 `json:"cpu_mean_pct"`    // after the warm-up
+	InBand  float64 `json:"cpu_in_band_pct"` // of the governor's periods after the warm-up
+	Rate    float64 `json:"rate"`            // requests due per second in the end
+
+	Loads []SoakLoad   `json:"loads"`
+	Chaos SoakChaos    `json:"chaos"`
+	Judge []SoakSeries `json:"series"`
+	NoTor string       `json:"no_tor,omitempty"` // why Tor was left out
+
+	Broken string `json:"broken,omitempty"` // why the run ended early, if not by a signal: what it has shown until then is not enough
+}
+
+// SoakLoad is what one transport has carried.
+type SoakLoad struct {
+	Transport string `json:"transport"`
+	Fleets    int    `json:"fleets"`          // groups of connections that were made, used and closed
+	Conns     int    `json:"conns"`           // connections
+	Resumed   int    `json:"resumed"`         // of them
+	Frames    uint64 `json:"frames"`          // good replies
+	Failed    string `json:"first,omitempty"` // the first error
+	// ServerFailed are connections that the server saw fail, those of the chaos included.
+	ServerFailed uint64 `json:"server_failed_conns"`
+	Harmed       uint64 `json:"harmed_conns"` // those of the chaos, with those that never came to be
+	Errors       Errors `json:"errors"`
+}
+
+// SoakChaos is what was done besides the load. None of it touches the load's own connections, so their errors are all faults.
+type SoakChaos struct {
+	Certificates int    `json:"certificates_rotated"`
+	Reloads      uint64 `json:"certificates_taken"`  // by the servers
+	TicketKeys   uint64 `json:"ticket_keys_changed"` // by the servers
+	Resets       uint64 `json:"resets"`              // connections reset in the midst of a frame
+	Crowd        uint64 `json:"crowd_opened"`        // silent, stalled, dripping and never reading connections
+	CrowdEnded   uint64 `json:"crowd_ended"`         // of them, by the server
+}
+
+// SoakSeries is a series and its verdict.
+type SoakSeries struct {
+	Name      string          `json:"name"`
+	Unit      string          `json:"unit"`
+	Kind      string          `json:"kind"` // leak or drift: what growth would be
+	Allowance drift.Allowance `json:"allowance"`
+	Result    drift.Result    `json:"result"`
+	T         []float64       `json:"t_s"` // at most a few hundred points
+	V         []float64       `json:"v"`
+}
+
+// Kinds of growth.
+const (
+	Leak  = "leak"
+	Drift = "drift"
+)
+
+// Verdict is the word for the result.
+func (s *SoakSeries) Verdict() string {
+	if s.Result.Verdict == drift.Growing {
+		return s.Kind
+	}
+	return string(s.Result.Verdict)
+}
+
+// JudgeSoak makes the rows. Rows that cannot tell are shown, and neither pass nor fail.
+func JudgeSoak(s *Soak) []SLORow {
+	var rows []SLORow
+	if s.Broken != "" {
+		rows = append(rows, SLORow{ID: "soak_broken", Phase: "all", What: "the run came to its end", Verdict: Failed, Why: s.Broken})
+	}
+	for _, l := range s.Loads {
+		rows = append(rows, row("soak_errors", l.Transport, "requests without a right echo, connections that failed", "<=", 0, float64(l.Errors.Total()), "count"))
+	}
+	rows = append(rows, s.unexplained()...)
+	for i := range s.Judge {
+		j := &s.Judge[i]
+		r := &j.Result
+		what := fmt.Sprintf("%s in %s", j.Kind, spell(r.SpanS))
+		unit, by := scale(j.Unit, max(r.Allowed, r.LowGrowth, -r.LowGrowth))
+		v := row("soak_"+j.Kind, j.Name, what, "<=", r.Allowed/by, r.LowGrowth/by, unit)
+		switch r.Verdict {
+		case drift.Growing:
+			v.Verdict = Failed
+		case drift.Steady:
+			v.Verdict = Passed
+			if r.LowGrowth > r.Allowed {
+				v.Why = "it stopped growing"
+			}
+		case drift.Unclear:
+			v.Verdict, v.Why, v.Op, v.Target = Info, "cannot tell: "+r.Why, "", 0
+		}
+		rows = append(rows, v)
+	}
+	cpu := row("soak_cpu", "all", fmt.Sprintf("time with all cores %s to %s %% busy", num(s.CPULow), num(s.CPUHigh)), "", 0, s.InBand, "%")
+	cpu.Verdict = Info
+	return append(rows, cpu)
+}
+
+// unexplained rows show the connections that servers saw fail beyond those that were made to. They have no verdict: a client that
+// gives up its goodbye on a busy machine is one, and has every answer all the same.
+func (s *Soak) unexplained() []SLORow {
+	var rows []SLORow
+	for _, l := range s.Loads {
+		n := l.ServerFailed - min(l.ServerFailed, l.Harmed)
+		rows = append(rows, row("soak_server_failed", l.Transport, "connections that the server saw fail, the chaos left out", "", 0, float64(n), "count"))
+	}
+	unjudged(rows)
+	return rows
+}
+
+// scale is the unit in which a figure is shown, and what it has to be divided by.
+func scale(unit string, v float64) (shown string, by float64) {
+	if unit != "B" {
+		return unit, 1
+	}
+	for _, u := range []struct {
+		name string
+		by   float64
+	}{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}} {
+		if v >= u.by {
+			return u.name, u.by
+		}
+	}
+	return unit, 1
+}
+
+// spell writes a number of seconds.
+func spell(s float64) string {
+	d := time.Duration(s * float64(time.Second))
+	if d >= time.Minute {
+		return d.Round(time.Second).String()
+	}
+	return d.Round(100 * time.Millisecond).String()
+}
+
+// amount writes a figure of a series.
+func (j *SoakSeries) amount(v float64) string {
+	unit, by := scale(j.Unit, max(v, -v))
+	if unit == "count" {
+		return num(v)
+	}
+	return num(v/by) + " " + unit
+}
+
+func (s *Soak) text(w io.Writer) {
+	fmt.Fprintf(w, "  soaked %s of %s; mix %s; seed %d\n", spell(s.ElapsedS), spell(s.DurationS), s.Mix, s.Seed)
+	if len(s.Segments) > 1 {
+		var at []string
+		for _, t := range s.Segments[1:] {
+			at = append(at, spell(t))
+		}
+		fmt.Fprintf(w, "  resumed after %s: processes began anew there\n", strings.Join(at, ", "))
+	}
+	fmt.Fprintf(w, "  processors: %.1f %% busy on the average, %.0f %% of the time within %s to %s %%; %s requests/s in the end\n",
+		s.CPUMean, s.InBand, num(s.CPULow), num(s.CPUHigh), num(s.Rate))
+	t := &table{left: map[int]bool{0: true}}
+	t.add("transport", "frames", "connections", "resumed", "errors")
+	for i := range s.Loads {
+		l := &s.Loads[i]
+		t.add(l.Transport, num(float64(l.Frames)), num(float64(l.Conns)), num(float64(l.Resumed)), l.Errors.String())
+	}
+	t.write(w)
+	for i := range s.Loads {
+		if l := &s.Loads[i]; l.Failed != "" {
+			fmt.Fprintf(w, "  first error over %s: %s\n", l.Transport, l.Failed)
+		}
+	}
+	if s.NoTor != "" {
+		fmt.Fprintf(w, "  Tor was left out: %s\n", s.NoTor)
+	}
+	c := &s.Chaos
+	fmt.Fprintf(w, "  certificates %d times new, taken %d times by servers; ticket keys changed %d times; %d connections reset; %d hostile ones, %d of them ended by the server\n",
+		c.Certificates, c.Reloads, c.TicketKeys, c.Resets, c.Crowd, c.CrowdEnded)
+	fmt.Fprintf(w, "\n  growth after a warm-up of %s, bounds of 95 %%; detectable: the slowest steady growth that would have been shown\n", spell(s.WarmupS))
+	t = &table{left: map[int]bool{0: true, 6: true}}
+	t.add("series", "median", "growth per hour", "lowest", "highest", "detectable", "verdict")
+	for i := range s.Judge {
+		j := &s.Judge[i]
+		r := &j.Result
+		if r.Blocks == 0 || r.Detectable == 0 {
+			t.add(j.Name, j.amount(r.Level), "-", "-", "-", "-", j.Verdict()+": "+r.Why)
+			continue
+		}
+		verdict := j.Verdict()
+		if r.Why != "" {
+			verdict += ": " + r.Why
+		}
+		t.add(j.Name, j.amount(r.Level), j.amount(r.SlopeHour), j.amount(r.LowHour), j.amount(r.HighHour), j.amount(r.DetectableHour()), verdict)
+	}
+	t.write(w)
+}
+
+// Note keeps the first error; "" is none.
+func (l *SoakLoad) Note(err string) {
+	if l.Failed == "" {
+		l.Failed = err
+	}
+}

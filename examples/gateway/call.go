@@ -1,0 +1,227 @@
+package main
+
+import (
+	"errors"
+	"time"
+
+	"github.com/ron-transport/ron-transport/framer"
+)
+
+// callState is the life of a request that is forwarded; it only moves downwards, but for a request that is tried again.
+type callState uint8
+
+const (
+	// callQueued: frames of it wait until the upstream can take them.
+	callQueued callState = iota
+	// callSent: all frames that have come are written, the answer's end is awaited.
+	callSent
+	// callPausing: the last try has failed, the next one is due in a moment.
+	callPausing
+	// callDone: answered, or nobody waits for it any more. Final.
+	callDone
+)
+
+// call is a request, a stream of requests, or an event, on its way to an upstream. Loop only.
+type call struct {
+	d      *down
+	head   framer.Header // of the first frame
+	corr   uint64        // the client's corr_id
+	policy *policy
+	to     *route
+
+	state    callState
+	link     *link // while it is queued or sent
+	up       uint64
+	wait     []*framer.Retained // frames not written yet, in order
+	first    *framer.Retained   // of a single request: kept until it is answered, for another try; holds a permit
+	begun    bool               // some of it has been written
+	stream   bool               // more frames may come
+	answered bool               // some of the answer has gone to the client
+	tries    int
+	timer    *time.Timer // of forward.timeout: for an answer, or the next frame of a stream in either direction; nil for an event
+}
+
+// take begins to forward a frame.
+func (sh *shard) take(d *down, f *framer.Frame, p *policy, to *route) {
+	if framer.HeaderLen+len(f.Cap)+len(f.Payload) > framer.MaxFrame {
+		_ = d.s.ReplyError(f, &framer.Error{Why: framer.DecompressOverflow, Detail: "the payload inflates to more than a frame holds, and is forwarded inflated"})
+		return
+	}
+	if sh.queued >= p.Queue {
+		_ = d.s.ReplyError(f, &framer.Error{Why: framer.OverCapacity, Detail: "too many requests wait for an upstream", RetryAfter: firstBackoff})
+		return
+	}
+	c := &call{d: d, head: f.Header, corr: f.CorrID, policy: p, to: to}
+	request := f.Flags&framer.FlagReq != 0
+	start, end := f.Flags&framer.FlagStart != 0, f.Flags&framer.FlagEnd != 0
+	c.stream = start && !end
+	r := f.Retain()
+	if r == nil {
+		return
+	}
+	c.wait = append(c.wait, r)
+	if request {
+		if !c.stream {
+			c.first = r
+		}
+		d.calls[c.corr] = c
+		c.timer = time.AfterFunc(p.Timeout, func() {
+			_ = d.s.Post(func(*framer.Session) {
+				c.fail(&framer.Error{Why: framer.NotReady, Detail: "the upstream has not answered in time"})
+			})
+		})
+	}
+	sh.start(c)
+}
+
+// more takes a further frame of a stream.
+func (c *call) more(f *framer.Frame) {
+	if !c.stream { // its corr_id is in use
+		_ = c.d.s.ReplyError(f, &framer.Error{Why: framer.BadFrame, Detail: "corr_id is in use"})
+		return
+	}
+	if f.Flags&framer.FlagEnd != 0 {
+		c.stream = false
+	}
+	c.timer.Reset(c.policy.Timeout)
+	r := f.Retain()
+	if r == nil {
+		return
+	}
+	c.wait = append(c.wait, r)
+	if c.state == callSent {
+		c.state = callQueued
+		c.link.enqueue(c)
+	}
+	if c.link != nil {
+		c.link.pump()
+	}
+}
+
+// write sends the frames that wait; false when the upstream can take no more just now.
+func (c *call) write(l *link) bool {
+	for len(c.wait) > 0 {
+		if !l.s.Writable() {
+			return false
+		}
+		r := c.wait[0]
+		f := framer.Frame{Header: r.Header, Cap: r.Cap, Payload: r.Payload}
+		f.CorrID, f.Flags = c.up, f.Flags&^framer.FlagAckReq // the client's ACK is its own framer's business
+		if err := l.s.Send(&f); err != nil {
+			why := &framer.Error{Why: framer.NotReady, Detail: "the upstream's connection is closing"}
+			if e, ok := errors.AsType[*framer.Error](err); ok {
+				why = &framer.Error{Why: e.Why, Detail: "the upstream does not accept the frame: " + e.Detail}
+			}
+			c.fail(why)
+			return true
+		}
+		c.begun = true
+		c.wait = c.wait[1:]
+		if r != c.first {
+			r.Release()
+		}
+	}
+	return true
+}
+
+// answer passes a frame of the upstream's on.
+func (c *call) answer(f *framer.Frame) {
+	last := f.Flags&framer.FlagEnd != 0 || !c.answered && f.Flags&framer.FlagStart == 0
+	if f.Code == 503 && last && !c.answered && c.again() {
+		c.link.forget(c)
+		c.pause()
+		return
+	}
+	c.answered = true
+	if last {
+		c.timer.Stop()
+		c.link.forget(c)
+	} else {
+		c.timer.Reset(c.policy.Timeout)
+	}
+	d := c.d
+	if len(d.held) == 0 && d.s.Writable() {
+		d.send(c, f)
+		if last {
+			c.finish()
+		}
+		return
+	}
+	if r := f.Retain(); r != nil {
+		d.held = append(d.held, reply{c, r, last})
+	}
+}
+
+// again says whether another try is possible and allowed: what an upstream has refused was not executed.
+func (c *call) again() bool {
+	return c.first != nil && c.tries < c.policy.Attempts
+}
+
+// lost is called when the link has ended before the answer.
+func (c *call) lost() {
+	c.link = nil
+	switch {
+	case c.state == callDone:
+	case c.head.Flags&framer.FlagReq == 0:
+		c.finish() // an event: nobody is told
+	case c.again() && !c.answered && (!c.begun || c.policy.again[c.head.AppProtoID]):
+		c.pause()
+	default:
+		c.fail(&framer.Error{Why: framer.NotReady, Detail: "the upstream was lost", RetryAfter: lastBackoff})
+	}
+}
+
+// pause has the call tried again in a moment.
+func (c *call) pause() {
+	c.state, c.begun, c.wait = callPausing, false, append(c.wait[:0], c.first)
+	after := min(firstBackoff<<min(c.tries, 10), lastBackoff)
+	time.AfterFunc(after, func() {
+		_ = c.d.s.Post(func(*framer.Session) {
+			if c.state == callPausing {
+				c.d.shard.start(c)
+			}
+		})
+	})
+}
+
+// fail answers the client with an error, and ends the call.
+func (c *call) fail(e *framer.Error) {
+	if c.state == callDone {
+		return
+	}
+	if c.head.Flags&framer.FlagReq != 0 && !c.d.gone {
+		c.d.forgetHeld(c)
+		_ = c.d.s.SendError(&c.head, e) // END of a response that may have begun
+	}
+	c.finish()
+}
+
+// finish ends the call: the permits of its frames go back to the client's connection.
+func (c *call) finish() {
+	if c.state == callDone {
+		return
+	}
+	if c.link != nil {
+		c.link.forget(c)
+	}
+	c.state = callDone
+	if c.timer != nil {
+		c.timer.Stop()
+	}
+	for _, r := range c.wait {
+		r.Release()
+	}
+	if c.first != nil {
+		c.first.Release()
+	}
+	c.wait, c.first = nil, nil
+	if c.d.calls[c.corr] == c {
+		delete(c.d.calls, c.corr)
+		if c.stream {
+			c.d.ended[c.corr] = struct{}{}
+		}
+	}
+}
+
+// drop ends the call of a client that has gone.
+func (c *call) drop() { c.finish() }

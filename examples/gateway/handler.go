@@ -1,0 +1,206 @@
+package main
+
+import (
+	"errors"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+
+	"github.com/ron-transport/ron-transport/framer"
+	"github.com/ron-transport/ron-transport/reactor"
+)
+
+// policy is what a reload can change about forwarding. It does not change: a reload makes another.
+type policy struct {
+	routes *routes
+	ForwardConfig
+	again map[uint16]bool // Idempotent
+}
+
+func newPolicy(c *ForwardConfig) (*policy, error) {
+	r, err := parseRoutes(c.Routes)
+	if err != nil {
+		return nil, err
+	}
+	p := &policy{routes: r, ForwardConfig: *c, again: map[uint16]bool{}}
+	for _, id := range c.Idempotent {
+		p.again[id] = true
+	}
+	return p, nil
+}
+
+// gateway is the handler of all clients' connections, on every transport: it echoes frames, or forwards them.
+type gateway struct {
+	log    *slog.Logger
+	loops  *reactor.Reactor
+	policy atomic.Pointer[policy]
+	shards []*shard // by loop
+	dial   *dialer
+	away   sync.Map // of target: upstreams that could not be reached when last tried, with the error
+}
+
+func newGateway(log *slog.Logger, loops *reactor.Reactor, p *policy, d *dialer) *gateway {
+	g := &gateway{log: log, loops: loops, dial: d}
+	g.policy.Store(p)
+	for range loops.Loops() {
+		g.shards = append(g.shards, &shard{g: g, links: map[target]*link{}, failed: map[target]int64{}})
+	}
+	return g
+}
+
+// down is a client's session as the gateway sees it. Loop only.
+type down struct {
+	s       *framer.Session
+	shard   *shard
+	calls   map[uint64]*call    // by the client's corr_id
+	echoing map[uint64]struct{} // streams that are being echoed, by corr_id
+	held    []reply             // answers that wait for the client to read
+	ended   map[uint64]struct{} // streams that were answered before they had ended: the rest of their frames is dropped
+	sent    int                 // calls that an upstream has, and has not answered
+	gone    bool
+}
+
+// reply is an answer that waits.
+type reply struct {
+	c    *call
+	r    *framer.Retained // holds a permit of the upstream's connection: with all of them out, it is not read
+	last bool
+}
+
+// OnOpen implements framer.Handler.
+func (g *gateway) OnOpen(s *framer.Session) {
+	conn := s.Transport().(*reactor.Conn)
+	d := &down{s: s, shard: g.shards[conn.Loop()], calls: map[uint64]*call{}, echoing: map[uint64]struct{}{}, ended: map[uint64]struct{}{}}
+	s.SetUserData(d)
+	d.shard.downs++
+	d.shard.warm(conn, g.policy.Load())
+}
+
+// OnClose implements framer.Handler.
+func (g *gateway) OnClose(s *framer.Session, cause error) {
+	d, ok := s.UserData().(*down)
+	if !ok {
+		return
+	}
+	d.gone = true
+	for _, h := range d.held {
+		h.r.Release()
+	}
+	d.held = nil
+	for _, c := range d.calls {
+		c.drop()
+	}
+	d.shard.downs--
+	d.shard.settle()
+	if cause != nil {
+		g.log.Debug("connection ended", "remote", s.RemoteAddr().String(), "reason", reasonOf(cause), "err", cause)
+	}
+}
+
+// OnDrained implements framer.Drainer: the client has read, so that the next answers can go.
+func (g *gateway) OnDrained(s *framer.Session) {
+	if d, ok := s.UserData().(*down); ok {
+		d.flush()
+	}
+}
+
+// OnFrame implements framer.Handler.
+func (g *gateway) OnFrame(s *framer.Session, f *framer.Frame) {
+	d := s.UserData().(*down)
+	if f.Flags&framer.FlagResp != 0 {
+		return // we have asked clients nothing
+	}
+	if c := d.calls[f.CorrID]; c != nil && f.Flags&framer.FlagReq != 0 {
+		c.more(f)
+		return
+	}
+	if _, dead := d.ended[f.CorrID]; dead && f.Flags&(framer.FlagReq|framer.FlagStart) == framer.FlagReq {
+		if f.Flags&framer.FlagEnd != 0 {
+			delete(d.ended, f.CorrID)
+		}
+		return
+	}
+	p := g.policy.Load()
+	switch to := p.routes.find(f.AppProtoID); {
+	case to == nil:
+		_ = s.ReplyError(f, &framer.Error{Why: framer.BadFrame, Code: 404, Detail: "no route for this app_proto_id"})
+	case len(to.targets) == 0:
+		d.echo(f)
+	default:
+		d.shard.take(d, f, p, to)
+	}
+}
+
+// echo answers a request with its own payload: a stream frame by frame. Events are not answered.
+func (d *down) echo(f *framer.Frame) {
+	start, end := f.Flags&framer.FlagStart != 0, f.Flags&framer.FlagEnd != 0
+	_, open := d.echoing[f.CorrID]
+	switch {
+	case f.Flags&framer.FlagReq == 0:
+		return
+	case start && !end:
+		d.echoing[f.CorrID] = struct{}{}
+	case end:
+		delete(d.echoing, f.CorrID)
+	}
+	if !open && start == end {
+		_ = d.s.Reply(f, 200, f.Payload)
+		return
+	}
+	r := framer.Frame{Header: f.Header, Payload: f.Payload}
+	r.Flags, r.Code = framer.FlagResp|f.Flags&(framer.FlagStart|framer.FlagEnd), 200
+	if err := d.s.Send(&r); err != nil { // a decompressed payload, larger than a frame
+		_ = d.s.SendError(&f.Header, &framer.Error{Why: framer.FrameTooLarge, Detail: "the answer would be larger than a frame"})
+	}
+}
+
+// flush sends the answers that wait, as far as the client reads.
+func (d *down) flush() {
+	for len(d.held) > 0 && d.s.Writable() {
+		h := d.held[0]
+		d.held[0] = reply{}
+		d.held = d.held[1:]
+		f := framer.Frame{Header: h.r.Header, Cap: h.r.Cap, Payload: h.r.Payload}
+		d.send(h.c, &f)
+		h.r.Release()
+		if h.last {
+			h.c.finish()
+		}
+	}
+	if len(d.held) == 0 {
+		for _, l := range d.shard.all {
+			l.later() // requests of a client that does not read wait there
+		}
+	}
+}
+
+// forgetHeld gives up the answers of c that wait.
+func (d *down) forgetHeld(c *call) {
+	keep := d.held[:0]
+	for _, h := range d.held {
+		if h.c == c {
+			h.r.Release()
+			continue
+		}
+		keep = append(keep, h)
+	}
+	d.held = keep
+}
+
+// send passes an answer on to the client, under the client's own corr_id.
+func (d *down) send(c *call, f *framer.Frame) {
+	r := framer.Frame{Header: f.Header, Cap: f.Cap, Payload: f.Payload}
+	r.CorrID, r.Flags = c.corr, f.Flags&^framer.FlagAckReq
+	if err := d.s.Send(&r); err != nil { // larger than the client takes, or the session closes
+		_ = d.s.SendError(&c.head, &framer.Error{Why: framer.FrameTooLarge, Code: 500, Detail: "the answer is larger than the client accepts"})
+	}
+}
+
+// reasonOf is the canon's word for an error; "io" without one.
+func reasonOf(err error) string {
+	var w interface{ Reason() string }
+	if errors.As(err, &w) {
+		return w.Reason()
+	}
+	return reactor.ReasonIO
+}

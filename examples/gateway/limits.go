@@ -1,0 +1,37 @@
+package main
+
+import "time"
+
+// Limits of the gateway's own settings; those of the library's fields are the library's.
+const (
+	maxDrain    = time.Hour              // a supervisor that waits longer is not known
+	minDrain    = 100 * time.Millisecond // below, not even a goodbye is read
+	minForward  = 10 * time.Millisecond
+	maxForward  = 10 * time.Minute
+	maxAttempts = 16
+	maxInflight = 4096 // as the framer's own bound on requests without a response
+	maxQueue    = 1 << 20
+	maxRoutes   = 256
+	// maxFile bounds the configuration file, in bytes: every setting with a comment takes 20 KiB.
+	maxFile = 1 << 20
+)
+
+// clientShare is the part of an upstream connection's permits that one client may hold: a quarter.
+const clientShare = 4
+
+// Fixed times.
+const (
+	// firstBackoff and lastBackoff bound the pause before a request is tried again, which doubles.
+	firstBackoff = 25 * time.Millisecond
+	lastBackoff  = time.Second
+	// coolDown is how long an upstream that has failed is tried after the others.
+	coolDown = 2 * time.Second
+	// helloTime bounds an upstream's answer to our HELLO.
+	helloTime = 5 * time.Second
+	// takeOverWait is how long a predecessor may take to pass its socket on.
+	takeOverWait = 10 * time.Second
+	// adminTime bounds reading and answering one request of the admin listener.
+	adminTime = 10 * time.Second
+	// stapleWait is how long the start waits for a first staple that a certificate demands.
+	stapleWait = 5 * time.Second
+)

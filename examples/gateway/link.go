@@ -1,0 +1,373 @@
+package main
+
+import (
+	"context"
+	stdtls "crypto/tls"
+	"net"
+	"time"
+
+	"github.com/ron-transport/ron-transport/framer"
+	"github.com/ron-transport/ron-transport/reactor"
+	"github.com/ron-transport/ron-transport/tls"
+)
+
+// firstCorr is the first corr_id of forwarded requests: the session's own (HELLO) count from 1.
+const firstCorr = 1 << 32
+
+// shard is what belongs to one loop: the connections to upstreams, which all clients of the loop share. Nothing of it is used by
+// another loop, so a frame crosses the gateway without a lock and without changing loops. Loop only.
+type shard struct {
+	g      *gateway
+	links  map[target]*link
+	all    []*link // also those that are leaving
+	failed map[target]int64
+	queued int // calls that wait in links
+	downs  int // clients' sessions
+	ending bool
+}
+
+// linkState is the life of a link; it only moves downwards.
+type linkState uint8
+
+const (
+	// linkOpening: it is being dialled, or has not answered our HELLO.
+	linkOpening linkState = iota
+	// linkOpen: requests are sent.
+	linkOpen
+	// linkLeaving: the upstream shuts down, or we do: no new requests, those under way are answered, then it is closed.
+	linkLeaving
+	// linkClosed. Final.
+	linkClosed
+)
+
+// link is a connection to an upstream. Loop only.
+type link struct {
+	sh    *shard
+	to    target
+	state linkState
+	s     *framer.Session // nil until the connection is open
+	next  uint64
+	calls map[uint64]*call // sent, by our corr_id
+	queue []*call          // with frames to be sent
+	limit int              // of calls
+}
+
+// start gives a call to an upstream: the first of the route's that has not failed lately, a later one with each try.
+func (sh *shard) start(c *call) {
+	c.state = callQueued
+	c.tries++
+	to := sh.choose(c)
+	l := sh.links[to]
+	if l == nil {
+		l = sh.open(to, c.policy, c.d.s.Transport().(*reactor.Conn))
+	}
+	c.link = l
+	l.enqueue(c)
+	l.pump()
+}
+
+// open begins a link.
+func (sh *shard) open(to target, p *policy, near *reactor.Conn) *link {
+	l := &link{sh: sh, to: to, next: firstCorr, calls: map[uint64]*call{}, limit: p.Inflight}
+	sh.links[to] = l
+	sh.all = append(sh.all, l)
+	sh.g.dial.start(l, near)
+	return l
+}
+
+// warm opens the links that the next request will want: it then waits for no handshake, and one that comes just before a shutdown, when
+// no new connection can be made, finds its upstream.
+func (sh *shard) warm(near *reactor.Conn, p *policy) {
+	open := func(r *route) {
+		if r == nil || len(r.targets) == 0 || sh.links[r.targets[0]] != nil || sh.cold(r.targets[0]) {
+			return
+		}
+		sh.open(r.targets[0], p, near)
+	}
+	open(p.routes.any)
+	for _, r := range p.routes.byApp {
+		open(r)
+	}
+}
+
+// cold says that an upstream has failed lately.
+func (sh *shard) cold(to target) bool {
+	at, bad := sh.failed[to]
+	return bad && time.Now().UnixNano()-at <= int64(coolDown)
+}
+
+// choose is the upstream of a call's next try.
+func (sh *shard) choose(c *call) target {
+	all := c.to.targets
+	for i := range all {
+		if t := all[(c.tries-1+i)%len(all)]; !sh.cold(t) {
+			return t
+		}
+	}
+	return all[(c.tries-1)%len(all)]
+}
+
+func (l *link) enqueue(c *call) {
+	l.queue = append(l.queue, c)
+	l.sh.queued++
+}
+
+// pump sends what waits, as far as the upstream reads and its permits go.
+func (l *link) pump() {
+	if l.state != linkOpen && l.state != linkLeaving || l.s == nil {
+		return
+	}
+	for l.s.Writable() {
+		c := l.eligible()
+		if c == nil {
+			return
+		}
+		if !l.has(c) {
+			c.up = l.next
+			l.next++
+			l.calls[c.up] = c
+			c.d.sent++
+		}
+		if !c.write(l) {
+			return
+		}
+		if c.state == callDone || c.link != l {
+			continue // write has failed it, which has taken it out of the queue
+		}
+		l.unqueue(c)
+		c.state = callSent
+		if c.head.Flags&framer.FlagReq == 0 && !c.stream {
+			c.finish()
+		}
+	}
+}
+
+// has says whether some of c may have been sent on the link.
+func (l *link) has(c *call) bool { return c.up != 0 && l.calls[c.up] == c }
+
+// eligible is the first call of the queue whose turn it is; nil when none may be sent now. A client that does not read its answers gets no
+// more of them, and one client never has more than a part of the permits: what it does not read stays in our hands, and holds the
+// upstream's connection, which others use as well.
+func (l *link) eligible() *call {
+	for _, c := range l.queue {
+		if l.has(c) {
+			return c
+		}
+		if l.state == linkOpen && len(l.calls) < l.limit && len(c.d.held) == 0 && c.d.sent < max(1, l.limit/clientShare) {
+			return c
+		}
+	}
+	return nil
+}
+
+// unqueue takes c out of the queue, if it is there.
+func (l *link) unqueue(c *call) {
+	for i, q := range l.queue {
+		if q == c {
+			l.queue = append(l.queue[:i:i], l.queue[i+1:]...)
+			l.sh.queued--
+			return
+		}
+	}
+}
+
+// forget takes a call off the link.
+func (l *link) forget(c *call) {
+	if l.has(c) {
+		delete(l.calls, c.up)
+		c.d.sent--
+	}
+	l.unqueue(c)
+	c.link, c.up = nil, 0
+	l.settle()
+	l.later()
+}
+
+// later pumps when the present callback is over: within it, the queue may be in use.
+func (l *link) later() {
+	if l.s != nil && len(l.queue) > 0 {
+		_ = l.s.Post(func(*framer.Session) { l.pump() })
+	}
+}
+
+// settle closes a leaving link that nobody waits for.
+func (l *link) settle() {
+	if l.state == linkLeaving && l.s != nil && len(l.calls) == 0 && len(l.queue) == 0 {
+		l.s.Close(nil)
+	}
+}
+
+// leave has new calls use another connection, and hands those over that have not been sent.
+func (l *link) leave() {
+	if l.state >= linkLeaving {
+		return
+	}
+	l.state = linkLeaving
+	if l.sh.links[l.to] == l {
+		delete(l.sh.links, l.to)
+	}
+	var rest []*call
+	for _, c := range l.queue {
+		if l.has(c) {
+			rest = append(rest, c)
+			continue
+		}
+		l.sh.queued--
+		c.link, c.up = nil, 0
+		c.tries-- // it has not been tried here
+		l.sh.start(c)
+	}
+	l.queue = rest
+	l.settle()
+}
+
+// closed is called once, when the connection has ended or could not be made.
+func (l *link) closed(cause error) {
+	if l.state == linkClosed {
+		return
+	}
+	was := l.state
+	l.state = linkClosed
+	sh := l.sh
+	if sh.links[l.to] == l {
+		delete(sh.links, l.to)
+	}
+	for i, o := range sh.all {
+		if o == l {
+			sh.all = append(sh.all[:i], sh.all[i+1:]...)
+			break
+		}
+	}
+	if cause != nil || was == linkOpening {
+		sh.failed[l.to] = time.Now().UnixNano()
+		sh.g.away.Store(l.to, reasonOf(cause))
+		sh.g.log.Warn("upstream lost", "upstream", l.to.String(), "reason", reasonOf(cause), "err", cause)
+	}
+	sh.queued -= len(l.queue)
+	calls := l.calls
+	for _, c := range l.queue {
+		if c.up == 0 {
+			c.lost()
+		}
+	}
+	l.queue, l.calls = nil, map[uint64]*call{}
+	for _, c := range calls {
+		c.up = 0
+		c.d.sent--
+		c.lost()
+	}
+}
+
+// settle ends the links of a loop whose last client has gone while the gateway ends.
+func (sh *shard) settle() {
+	if !sh.ending || sh.downs > 0 {
+		return
+	}
+	for _, l := range append([]*link(nil), sh.all...) {
+		l.leave()
+		l.settle()
+	}
+}
+
+// upstream is the handler of connections to upstreams.
+type upstream struct{}
+
+// OnOpen implements framer.Handler: the upstream is asked how large frames may be, and whether it is ready.
+func (upstream) OnOpen(s *framer.Session) {
+	s.UserData().(*link).s = s
+	go func() { // Hello waits, which a loop must not; it ends with the session at the latest
+		ctx, cancel := context.WithTimeout(context.Background(), helloTime)
+		defer cancel()
+		_, err := s.Hello(ctx, "ron-transport gateway")
+		_ = s.Post(func(s *framer.Session) {
+			l := s.UserData().(*link)
+			switch {
+			case err != nil:
+				s.Close(err)
+				l.closed(err)
+			case l.state == linkOpening:
+				l.state = linkOpen
+				delete(l.sh.failed, l.to)
+				l.sh.g.away.Delete(l.to)
+				l.pump()
+			default:
+				l.settle()
+			}
+		})
+	}()
+}
+
+// OnFrame implements framer.Handler.
+func (upstream) OnFrame(s *framer.Session, f *framer.Frame) {
+	l := s.UserData().(*link)
+	if s.Leaving() {
+		l.leave()
+	}
+	if c := l.calls[f.CorrID]; c != nil && f.Flags&framer.FlagResp != 0 {
+		c.answer(f)
+		l.pump()
+	}
+}
+
+// OnDrained implements framer.Drainer: the upstream has read.
+func (upstream) OnDrained(s *framer.Session) { s.UserData().(*link).pump() }
+
+// OnClose implements framer.Handler.
+func (upstream) OnClose(s *framer.Session, cause error) {
+	if l, ok := s.UserData().(*link); ok {
+		l.closed(cause)
+	}
+}
+
+// linkProtocol is a session that does not end with the first moment of a shutdown: clients are still owed answers from behind it.
+type linkProtocol struct {
+	*framer.Session
+	l *link
+}
+
+// OnShutdown implements reactor.Leaver: the link stays until the last client of its loop has gone.
+func (p linkProtocol) OnShutdown() (stay bool) {
+	p.l.sh.ending = true
+	return p.l.sh.downs > 0 || len(p.l.calls) > 0
+}
+
+// dialer makes links.
+type dialer struct {
+	loops *reactor.Reactor
+	end   *framer.Endpoint
+	tls   *tls.Client
+}
+
+func newDialer(loops *reactor.Reactor, c *Config) (*dialer, error) {
+	o := framer.Options{KeepCompressed: true} // what an upstream has compressed goes on as it is
+	end, err := framer.NewEndpoint(upstream{}, o)
+	if err != nil {
+		return nil, err
+	}
+	conf := &stdtls.Config{ClientSessionCache: stdtls.NewLRUClientSessionCache(0)}
+	if c.Forward.CA != "" {
+		if conf.RootCAs, err = readRoots(c.Forward.CA); err != nil {
+			return nil, err
+		}
+	}
+	client, err := tls.NewClient(tls.Config{TLS: conf})
+	return &dialer{loops: loops, end: end, tls: client}, err
+}
+
+// start dials for a link, on the loop of near. The name is looked up on another goroutine, because that may wait.
+func (d *dialer) start(l *link, near *reactor.Conn) {
+	go func() { // ends with the look-up
+		dc := reactor.DialConfig{Near: near, Protocol: func(c *reactor.Conn) reactor.Protocol {
+			s := d.end.Session(c)
+			s.SetUserData(l) // before the loop knows of the connection
+			return linkProtocol{s, l}
+		}}
+		if l.to.tls {
+			host, _, _ := net.SplitHostPort(l.to.addr)
+			dc.Filter = func() reactor.Filter { return d.tls.Conn(host) }
+		}
+		if _, err := d.loops.Dial("tcp", l.to.addr, dc); err != nil {
+			_ = d.loops.Post(near.Loop(), func() { l.closed(err) }) // a loop that has stopped has no clients left
+		}
+	}()
+}

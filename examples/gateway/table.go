@@ -1,0 +1,63 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/ron-transport/ron-transport/tor"
+)
+
+// writeTable writes the documentation's table of settings. What is allowed is what the settings' own checks say of a value that is
+// refused.
+func writeTable(w io.Writer) error {
+	var b strings.Builder
+	b.WriteString("| setting | default | allowed | reload | what it is |\n|---|---|---|---|---|\n")
+	for _, s := range settings(defaults()) {
+		fmt.Fprintf(&b, "| `%s` | `%s` | %s | %s | %s |\n", s.key, s.value.toml(), allowed(s.key), s.live, strings.ReplaceAll(s.help, "|", "\\|"))
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// allowed asks the checks what they allow for a setting, by a value that none allows.
+func allowed(key string) string {
+	c := defaults()
+	e := &effective{Config: c, table: settings(c), origin: map[string]string{}}
+	for _, s := range e.table {
+		if s.key != key {
+			continue
+		}
+		if key == "reactor.congestion" {
+			return "what the kernel has" // which differs from machine to machine
+		}
+		absurd := map[kind]string{kindInteger: "4611686018427387904", kindDuration: "1000000h", kindText: "\x00", kindBoolean: "\x00", kindList: "\x00"}[s.value.kind]
+		err := s.value.set(absurd)
+		if err == nil && s.field != "" {
+			c.Tor.Enabled, c.Reactor.Loops = true, 1 // else it would depend on this machine
+			err = e.explain(e.validateLibrary())
+		}
+		if err != nil {
+			if _, words, ok := strings.Cut(err.Error(), "allowed"); ok {
+				words = strings.TrimLeft(strings.TrimPrefix(strings.TrimPrefix(words, " are"), " is"), ": ")
+				first, _, _ := strings.Cut(words, "\n")
+				return withoutZero(key, first)
+			}
+		}
+		return s.value.kind.String()
+	}
+	return ""
+}
+
+// withoutZero takes what the library says of a zero out of what is allowed where validateZeros refuses it.
+func withoutZero(key, words string) string {
+	for _, s := range settings(defaults()) {
+		if v := s.value.get(); s.key == key && (v == "0" || v == "0s") {
+			return words
+		}
+	}
+	for _, zero := range []string{"0 for the default, or ", "0 for the default, ", "0 for the default and ", ", 0 for " + tor.DefaultBootstrapTimeout.String()} {
+		words = strings.Replace(words, zero, "", 1)
+	}
+	return words
+}

@@ -1,0 +1,173 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// value is a field of a Config as all sources see it: a text, as on the command line.
+type value struct {
+	kind kind
+	set  func(string) error // its error says what is allowed
+	get  func() string
+}
+
+// kind is a value's type in the file.
+type kind uint8
+
+const (
+	kindText     kind = iota // "…"
+	kindDuration             // "1m30s"
+	kindInteger              // 42
+	kindBoolean              // true
+	kindList                 // ["a", "b"]; on the command line and in variables a,b
+)
+
+func (k kind) String() string {
+	return [...]string{"text", "duration", "integer", "boolean", "list"}[k]
+}
+
+func text(p *string) value {
+	return value{kindText, func(s string) error { *p = s; return nil }, func() string { return *p }}
+}
+
+func oneOf(p *string, words ...string) value {
+	return value{kindText, func(s string) error {
+		if !slices.Contains(words, s) {
+			return fmt.Errorf("allowed are %s", strings.Join(words, ", "))
+		}
+		*p = s
+		return nil
+	}, func() string { return *p }}
+}
+
+func level(p *slog.Level) value {
+	return value{kindText, func(s string) error {
+		for _, l := range []slog.Level{slog.LevelDebug, slog.LevelInfo, slog.LevelWarn, slog.LevelError} {
+			if strings.EqualFold(s, l.String()) {
+				*p = l
+				return nil
+			}
+		}
+		return fmt.Errorf("allowed are debug, info, warn, error")
+	}, func() string { return strings.ToLower(p.String()) }}
+}
+
+func integer(p *int) value {
+	return value{kindInteger, func(s string) error {
+		n, err := strconv.Atoi(s)
+		if err != nil {
+			return fmt.Errorf("allowed are whole numbers")
+		}
+		*p = n
+		return nil
+	}, func() string { return strconv.Itoa(*p) }}
+}
+
+// number is an integer with bounds of our own.
+func number(p *int, least, most int) value {
+	v := integer(p)
+	v.set = func(s string) error {
+		n, err := strconv.Atoi(s)
+		if err != nil || n < least || n > most {
+			return fmt.Errorf("allowed are %d to %d", least, most)
+		}
+		*p = n
+		return nil
+	}
+	return v
+}
+
+func duration(p *time.Duration) value {
+	return value{kindDuration, func(s string) error {
+		d, err := time.ParseDuration(s)
+		if err != nil {
+			return fmt.Errorf("allowed are durations such as 500ms, 30s, 24h")
+		}
+		*p = d
+		return nil
+	}, func() string { return p.String() }}
+}
+
+// span is a duration with bounds of our own.
+func span(p *time.Duration, least, most time.Duration) value {
+	v := duration(p)
+	v.set = func(s string) error {
+		d, err := time.ParseDuration(s)
+		if err != nil || d < least || d > most {
+			return fmt.Errorf("allowed are %v to %v", least, most)
+		}
+		*p = d
+		return nil
+	}
+	return v
+}
+
+func boolean(p *bool) value {
+	return value{kindBoolean, func(s string) error {
+		switch s {
+		case "true", "false":
+			*p = s == "true"
+			return nil
+		}
+		return fmt.Errorf("allowed are true, false")
+	}, func() string { return strconv.FormatBool(*p) }}
+}
+
+// not is a boolean for a field that says the opposite.
+func not(p *bool) value {
+	v := boolean(p)
+	set := v.set
+	v.set = func(s string) error {
+		old := *p
+		if err := set(s); err != nil {
+			*p = old
+			return err
+		}
+		*p = !*p
+		return nil
+	}
+	v.get = func() string { return strconv.FormatBool(!*p) }
+	return v
+}
+
+func list(p *[]string) value {
+	return value{kindList, func(s string) error { *p = split(s); return nil }, func() string { return strings.Join(*p, ",") }}
+}
+
+// ids is a list of app_proto_ids.
+func ids(p *[]uint16) value {
+	return value{kindList, func(s string) error {
+		var all []uint16
+		for _, w := range split(s) {
+			n, err := strconv.ParseUint(w, 10, 16)
+			if err != nil || n == 0 {
+				return fmt.Errorf("%q is not, allowed are 1 to 65535", w)
+			}
+			all = append(all, uint16(n))
+		}
+		*p = all
+		return nil
+	}, func() string {
+		var all []string
+		for _, n := range *p {
+			all = append(all, strconv.Itoa(int(n)))
+		}
+		return strings.Join(all, ",")
+	}}
+}
+
+// split takes a list apart; nil for none.
+func split(s string) []string {
+	var all []string
+	for w := range strings.SplitSeq(s, ",") {
+		if w = strings.TrimSpace(w); w != "" {
+			all = append(all, w)
+		}
+	}
+	return all
+}

@@ -1,0 +1,106 @@
+package reactor
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// event is something that Config.Logger is told. Messages, levels and fields are frozen (docs/metrics.md): people search for them. None
+// names a peer.
+type event int
+
+const (
+	eventListening     event = iota // addr, name
+	eventListenerEnded              // addr, name
+	eventAcceptFailed               // addr, error, pause
+	eventRefused                    // reason
+	eventPanic                      // panic, stack
+	eventShutdown                   // conns
+	eventStopped                    // took, aborted
+	numEvents
+)
+
+// told is how an event is told. Those that a peer can bring about are limited: one per eventPause, with the number of those in between
+// that were not told in the field missed.
+type told struct {
+	msg     string
+	level   slog.Level
+	limited bool
+}
+
+func (e event) told() told {
+	return [numEvents]told{
+		{"listening", slog.LevelInfo, false},
+		{"listener closed", slog.LevelInfo, false},
+		{"accept failed", slog.LevelWarn, true},
+		{"connection refused", slog.LevelWarn, true},
+		{"panic in a callback", slog.LevelError, true},
+		{"shutdown began", slog.LevelInfo, false},
+		{"shutdown ended", slog.LevelInfo, false},
+	}[e]
+}
+
+// events tells a logger. A logger may block, as when nobody reads a pipe, so it is called on a goroutine for each event: there are few.
+type events struct {
+	log    *slog.Logger
+	last   [numEvents]atomic.Int64 // when it was told; 0: never
+	missed [numEvents]atomic.Uint64
+	mu     sync.Mutex
+	ended  bool // nothing is told any more; guarded by mu
+	tasks  sync.WaitGroup
+}
+
+// tell tells an event, unless it is limited and was told just now. now is the kernel's clock. What comes after the end is
+// not told. Any goroutine.
+func (e *events) tell(now int64, ev event, attrs ...slog.Attr) {
+	t := ev.told()
+	if t.limited {
+		last := e.last[ev].Load()
+		if last != 0 && now-last < int64(eventPause) || !e.last[ev].CompareAndSwap(last, max(now, 1)) {
+			e.missed[ev].Add(1)
+			return
+		}
+		attrs = append(attrs, slog.Uint64("missed", e.missed[ev].Swap(0)))
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.ended {
+		return
+	}
+	e.tasks.Go(func() { e.log.LogAttrs(context.Background(), t.level, t.msg, attrs...) })
+}
+
+// tell is events.tell for a reactor that may have no logger. Any goroutine.
+func (r *Reactor) tell(ev event, attrs ...slog.Attr) {
+	if r.events != nil {
+		r.events.tell(r.sys.now(), ev, attrs...)
+	}
+}
+
+// tellRefusal tells that a connection was refused. Any goroutine.
+func (r *Reactor) tellRefusal(cause error) {
+	if r.events != nil {
+		r.tell(eventRefused, slog.String("reason", reasonOf(cause)))
+	}
+}
+
+// tellPanic tells of a panic. Any goroutine.
+func (r *Reactor) tellPanic(v any, stack func() []byte) {
+	if r.events != nil {
+		r.tell(eventPanic, slog.Any("panic", v), slog.String("stack", string(stack())))
+	}
+}
+
+// tellStopped tells the end of a shutdown and waits until all is told.
+func (r *Reactor) tellStopped(began time.Time, err error) {
+	if r.events != nil {
+		r.tell(eventStopped, slog.Duration("took", time.Since(began)), slog.Bool("aborted", err != nil))
+		r.events.mu.Lock()
+		r.events.ended = true
+		r.events.mu.Unlock()
+		r.events.tasks.Wait()
+	}
+}
