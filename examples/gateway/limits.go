@@ -14,6 +14,8 @@ const (
 	maxRoutes   = 256
 	// maxFile bounds the configuration file, in bytes: every setting with a comment takes 20 KiB.
 	maxFile = 1 << 20
+	// maxKeyFile bounds a key file of QUIC, in bytes: 64 digits, and what ends the line.
+	maxKeyFile = 128
 )
 
 // clientShare is the part of an upstream connection's permits that one client may hold: a quarter.
