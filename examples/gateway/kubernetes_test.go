@@ -351,6 +351,17 @@ func TestKustomize(t *testing.T) {
 	}
 }
 
+// TestShellcheck looks at keys.sh.
+func TestShellcheck(t *testing.T) {
+	shellcheck, err := exec.LookPath("shellcheck")
+	if err != nil {
+		t.Skip(err)
+	}
+	if out, err := exec.Command(shellcheck, filepath.Join(manifestDir, "keys.sh")).CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
 // TestKeysRotate: what keys.sh makes is what the library reads; between the two halves of a rotation the old key still encrypts.
 func TestKeysRotate(t *testing.T) {
 	dir := t.TempDir()

@@ -102,7 +102,7 @@ func (w *crowd) answer(ctx context.Context, m *member, l *link, seq uint64) *lin
 			return nil
 		case errors.Is(err, framer.ErrLeaving): // it was not sent
 			w.leave(m)
-			go func() { _ = l.close() }() // ends with the node's side, or the reactor
+			go func(old *link) { _ = old.close() }(l) // ends with the node's side, or the reactor
 		default:
 			w.lost(m, l, err, true)
 			l.abort()
@@ -180,10 +180,11 @@ func (w *crowd) answered(m *member, d time.Duration) {
 	m.failing = time.Time{}
 }
 
-// forget forgets how long earlier failures took.
+// forget forgets how long earlier failures took, and what the first error was.
 func (w *crowd) forget() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.counts.FirstError = ""
 	for _, m := range w.members {
 		m.wound = 0
 	}
@@ -215,8 +216,7 @@ func (w *crowd) healed() (all bool, longest time.Duration) {
 	return all, longest
 }
 
-// window is the latency since the last call, of requests answered by nodes other than except (-1: all), and what was counted since the start,
-// with the first error since the last call.
+// window is the latency since the last call, of requests answered by nodes other than except (-1: all), and what was counted since the start.
 func (w *crowd) window(except int) (hist.Latency, report.NodesLoad, []report.NodesShare) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -227,7 +227,5 @@ func (w *crowd) window(except int) (hist.Latency, report.NodesLoad, []report.Nod
 		}
 		w.latency[i] = hist.New()
 	}
-	counts := w.counts
-	w.counts.FirstError = ""
-	return sum.Summary(), counts, append([]report.NodesShare(nil), w.byNode...)
+	return sum.Summary(), w.counts, append([]report.NodesShare(nil), w.byNode...)
 }

@@ -123,7 +123,7 @@ func (n *Nodes) text(w io.Writer) {
 	}
 	fmt.Fprintf(w, "  %d gateways with %s in %s, behind %s; drain.delay %s s\n", n.Nodes, keys, n.Network, n.Balancer, num(n.DelayS))
 	if r := n.Resumption; r != nil {
-		fmt.Fprintf(w, "  resumption: %d connections with a ticket, by node %v; %d came to another node than their ticket, %d of them resumed; %d failed; ticket keys rotated %d times\n",
+		fmt.Fprintf(w, "  resumption: %d connections with a ticket, by node %v; %d came to another node than their ticket, %d of them resumed; %d failed; rotations of the ticket keys: %d\n",
 			r.Conns, r.ByNode, r.Elsewhere, r.Resumed, r.Failed, r.Rotations)
 		first(w, r.FirstError)
 	}
@@ -170,8 +170,9 @@ const (
 	// nodesP99Times is by how much the other nodes' 99th percentile may grow when one is killed: they have half as many connections again,
 	// and the new ones' handshakes.
 	nodesP99Times = 3.0
-	// nodesP99Floor, in ms: below, a multiple says more about the scheduler than about the nodes.
-	nodesP99Floor = 5.0
+	// nodesP99Floor, in ms: below, a multiple says more about the scheduler than about the nodes. It is the scale of what a balancer adds when it
+	// is short of a processor.
+	nodesP99Floor = 25.0
 )
 
 // JudgeNodes makes the rows of several nodes; what was not reached is left out, for a reason.
@@ -202,7 +203,11 @@ func JudgeNodes(n *Nodes, why string) []SLORow {
 	if n.Kill == nil || n.Kill.After.Count == 0 {
 		return append(rows, leftOut("others", "kill", "failures of the other nodes", why))
 	}
-	return append(rows, n.Kill.judge()...)
+	quiet := n.Kill.Before.P99
+	if n.Rolling != nil {
+		quiet = max(quiet, n.Rolling.Quiet.P99)
+	}
+	return append(rows, n.Kill.judge(quiet)...)
 }
 
 // leftOut is a row of what was not measured.
@@ -210,7 +215,8 @@ func leftOut(id, phase, what, why string) SLORow {
 	return SLORow{ID: id, Phase: phase, What: what, Verdict: LeftOut, Why: why}
 }
 
-func (r *NodesKill) judge() []SLORow {
+// judge makes the rows of a kill; quiet is the 99th percentile when nothing happened, in ms.
+func (r *NodesKill) judge(quiet float64) []SLORow {
 	open := 0.0
 	if !r.Healed {
 		open = 1
@@ -220,6 +226,6 @@ func (r *NodesKill) judge() []SLORow {
 		row("others", "kill", "connections lost and frames failed of the other nodes", "<=", 0, float64(r.OthersLost+r.OthersFailed), "count"),
 		row("healed", "kill", "not made up for", "<=", 0, open, "count"),
 		row("p99_ratio", "kill", fmt.Sprintf("p99 of the other nodes, times that before (%g ms at least)", nodesP99Floor), "<=", nodesP99Times,
-			max(r.After.P99, nodesP99Floor)/max(r.Before.P99, nodesP99Floor), "x"),
+			max(r.After.P99, nodesP99Floor)/max(quiet, nodesP99Floor), "x"),
 	}
 }
