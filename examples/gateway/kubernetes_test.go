@@ -415,3 +415,21 @@ func TestKeysRotate(t *testing.T) {
 		}
 	}
 }
+
+// TestExampleSecretIsRefused: nobody runs with the placeholders of the example.
+func TestExampleSecretIsRefused(t *testing.T) {
+	example, _ := manifests(t)["Secret gateway-keys"].at("stringData").(map[string]any)
+	if len(example) != 3 {
+		t.Fatal(example)
+	}
+	for name, v := range example {
+		path := filepath.Join(t.TempDir(), name)
+		write(t, path, v.(string))
+		if _, err := certs.ReadTicketFile(path); err == nil {
+			t.Errorf("%s: ticket keys of %q", name, v)
+		}
+		if _, err := readKey(path); err == nil {
+			t.Errorf("%s: a key of %q", name, v)
+		}
+	}
+}

@@ -108,7 +108,7 @@ type NodesKill struct {
 	OthersLost   uint64       `json:"others_lost"`   // connections of the other nodes
 	OthersFailed uint64       `json:"others_failed"` // requests on those
 	Healed       bool         `json:"healed"`        // every connection has a successor, and every request that failed its answer
-	LongestS     float64      `json:"longest_s"`     // from when a connection was found lost, or a request failed, to the right answer on its successor, at most
+	LongestS     float64      `json:"longest_s"`     // from a loss or failure that a client noticed to the answer on a new connection, at most
 	NoticedS     float64      `json:"noticed_s"`     // until the balancer knew
 	Redispatched uint64       `json:"redispatched"`  // connections that the balancer sent to another node, as this one refused them
 	Before       hist.Latency `json:"others_before"` // of requests to the other nodes

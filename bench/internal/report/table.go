@@ -76,37 +76,17 @@ func (r *Report) Text(w io.Writer) {
 		fmt.Fprintln(w)
 		idleTable(r.Idle).write(w)
 	}
-	if r.Storm != nil {
-		fmt.Fprintln(w)
-		r.Storm.text(w)
-	}
-	if r.Loris != nil {
-		fmt.Fprintln(w)
-		r.Loris.text(w)
-	}
-	if r.Restart != nil {
-		fmt.Fprintln(w)
-		r.Restart.text(w)
-	}
-	if r.Check != nil {
-		fmt.Fprintln(w)
-		r.Check.text(w)
-	}
-	if r.Paired != nil {
-		fmt.Fprintln(w)
-		r.Paired.text(w)
-	}
-	if r.Power != nil {
-		fmt.Fprintln(w)
-		r.Power.text(w)
-	}
-	if r.Soak != nil {
-		fmt.Fprintln(w)
-		r.Soak.text(w)
-	}
-	if r.Nodes != nil {
-		fmt.Fprintln(w)
-		r.Nodes.text(w)
+	for _, part := range []struct {
+		there bool
+		text  func(io.Writer)
+	}{
+		{r.Storm != nil, r.Storm.text}, {r.Loris != nil, r.Loris.text}, {r.Restart != nil, r.Restart.text}, {r.Check != nil, r.Check.text},
+		{r.Paired != nil, r.Paired.text}, {r.Power != nil, r.Power.text}, {r.Soak != nil, r.Soak.text}, {r.Nodes != nil, r.Nodes.text},
+	} {
+		if part.there {
+			fmt.Fprintln(w)
+			part.text(w)
+		}
 	}
 	sweepText(w, r.Sweep)
 	if len(r.SLO) > 0 {
