@@ -10,8 +10,8 @@ import (
 // LoopTransport is what a Transport on an event loop implements besides; reactor.Conn does. Without it frames are counted all the
 // same, but not how long they were held.
 type LoopTransport interface {
-	// LoopIndex is the number of the loop. Any goroutine.
-	LoopIndex() int
+	// Loop is the number of the loop. Any goroutine.
+	Loop() int
 	// LoopTime is the loop's clock in nanoseconds, read once per turn. Loop only.
 	LoopTime() int64
 }
@@ -84,7 +84,7 @@ func (s *Stats) Rejected(r Reason) uint64 {
 func (s *Stats) meter(t Transport) *counting {
 	slot := 0
 	if lt, ok := t.(LoopTransport); ok {
-		slot = lt.LoopIndex() % meterSlots
+		slot = lt.Loop() % meterSlots
 	}
 	if m := s.meters[slot].Load(); m != nil {
 		return m
