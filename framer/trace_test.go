@@ -13,7 +13,7 @@ type clockConn struct {
 	now int64
 }
 
-func (*clockConn) Loop() int    { return 70 } // above meterSlots
+func (*clockConn) Loop() int         { return 70 } // above meterSlots
 func (c *clockConn) LoopTime() int64 { return c.now }
 
 // newClocked is newFake on a transport with a clock.
