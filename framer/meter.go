@@ -103,7 +103,8 @@ type Counters struct {
 	Inflight  int64             // frames that handlers hold (Frame.Retain)
 	// Held is how long requests were held, from OnFrame to the answer or the release. The clock is the loop's, which stands still during
 	// a turn: what is answered in OnFrame took less than it can tell and counts in the first bucket. Frames that OnFrame neither answers
-	// (Session.Send is no answer to a frame in this sense) nor retains are not in it, nor those whose release came when the connection's loop could not be reached any more.
+	// (Session.Send is no answer to a frame in this sense) nor retains are not in it, nor those whose release came when the connection's
+	// loop could not be reached any more.
 	Held latency.Snapshot
 }
 
