@@ -86,12 +86,16 @@ type keyExchanges struct {
 	other atomic.Uint64 // found no place
 }
 
-// add counts one. Loop only.
+// add counts one; one without a name, of a filter that does not know, as other. Loop only.
 func (k *keyExchanges) add(name string) {
 	for i := range k.name {
 		p := k.name[i].Load()
 		if p == nil {
-			p = &name
+			if name == "" {
+				break
+			}
+			p = new(string) // name itself would be moved to the heap with each call
+			*p = name
 			k.name[i].Store(p)
 		}
 		if *p == name {
