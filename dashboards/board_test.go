@@ -17,8 +17,8 @@ type board struct {
 	} `json:"annotations"`
 	Templating struct {
 		List []struct {
-			Name, Type, AllValue string
-			Query                json.RawMessage
+			Name, Type string
+			Query      json.RawMessage
 		} `json:"list"`
 	} `json:"templating"`
 	Panels []panel `json:"panels"`
@@ -69,7 +69,7 @@ func (b *board) charts() (all []panel) {
 	return all
 }
 
-// substituted is a query as Grafana would send it: for all jobs and instances, with the window of a rate at four scrapes.
+// substituted is a query as Grafana would send it, for all jobs and instances that there are.
 func substituted(expr, window string) string {
 	return strings.NewReplacer("$__rate_interval", window, "$job", ".*", "$instance", ".*").Replace(expr)
 }

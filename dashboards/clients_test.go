@@ -111,7 +111,17 @@ func ask(s *framer.Session, h framer.Header, payload []byte) int {
 	return int(f.Code)
 }
 
-func hangUp(s *framer.Session) { _ = s.Post(func(s *framer.Session) { s.Close(nil) }) }
+// hangUp ends a session, and the QUIC connection below it, which has no other.
+func hangUp(s *framer.Session) {
+	_ = s.Post(func(s *framer.Session) {
+		s.Close(nil)
+		if rc, ok := s.Transport().(*reactor.Conn); ok {
+			if c := quic.ConnOf(rc); c != nil {
+				c.Close(0, nil)
+			}
+		}
+	})
+}
 
 // load is connections that ask all the time, come again after some requests, and never give up.
 type load struct {

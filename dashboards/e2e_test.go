@@ -15,6 +15,9 @@ import (
 
 var picture = flag.String("picture", "", "have TestUnderLoad draw what the dashboard shows into this PNG file")
 
+// pictured is how long the picture shows more of the time without faults than the test needs.
+const pictured = 25 * time.Second
+
 // world is all that takes part.
 type world struct {
 	ca      *authority
@@ -106,6 +109,9 @@ func TestUnderLoad(t *testing.T) {
 		return onlyFaults[p.Title] != "" || w.clients.tor == nil && strings.Contains(p.Description+p.Title, "Tor")
 	})
 	w.quiet(t)
+	if *picture != "" {
+		time.Sleep(pictured) // for something to be seen of the time without faults
+	}
 
 	w.faults = time.Now()
 	var all sync.WaitGroup
@@ -163,6 +169,7 @@ func (w *world) add(t *testing.T, n *node, l *load, transports ...string) {
 			l.run(w.clients, tr, addr, 2)
 		}
 	}
+	eventually(t, n.name+" is ready", n.ready) // that a transport is not, at first, is right and no fault
 	if err := w.prom.scrape("ron-gateway", n.name, n.addr("admin")); err != nil {
 		t.Fatal(err)
 	}
@@ -238,18 +245,24 @@ func (w *world) quiet(t *testing.T) {
 		}
 		return true
 	})
-	eventually(t, "no alert is active", func() bool {
+	for end := time.Now().Add(patience / 4); ; time.Sleep(scrapeEvery / 2) {
 		now, err := w.prom.active("")
 		if err != nil {
-			return false
+			t.Fatal(err)
 		}
 		for _, a := range now {
-			if !timing[a.Labels["alertname"]] && a.State == "firing" {
+			if !timing[a.Labels["alertname"]] {
 				t.Fatalf("without a fault: %+v", a)
 			}
 		}
-		return len(now) == 0
-	})
+		if len(now) == 0 {
+			return
+		}
+		if time.Now().After(end) {
+			t.Logf("this machine is too busy for these to be silent: %+v", now)
+			return
+		}
+	}
 }
 
 // loseUpstream has a gateway's upstream become slow, and then go away.

@@ -30,7 +30,7 @@ func faults() []fault {
 	return []fault{
 		{node: "bombed", args: []string{"--frames-max-inflated=4096"}, inject: bomb},
 		{node: "limited", args: []string{"--limits-max-conns-per-peer=2"}, inject: crowd},
-		{node: "full", limit: 128, inject: fill},
+		{node: "full", limit: 128, args: []string{"--reactor-loops=2"}, inject: fill},
 		{node: "shaken", args: []string{"--quic-listen=127.0.0.1:0", "--quic-rcvbuf=65536", "--quic-retry-above=-1", "--reactor-handshake-timeout=1s"}, inject: shake},
 		{node: "killed", inject: kill},
 		{node: "expiring", inject: expire, also: []string{"RonCertificateExpiring"}},

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -117,6 +118,17 @@ func (n *node) addr(transport string) string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.addrs[transport]
+}
+
+// ready says whether /readyz does, for all transports.
+func (n *node) ready() bool {
+	r, err := http.Get("http://" + n.addr("admin") + "/readyz")
+	if err != nil {
+		return false
+	}
+	defer func() { _ = r.Body.Close() }()
+	var s struct{ State string }
+	return json.NewDecoder(r.Body).Decode(&s) == nil && s.State == "ready"
 }
 
 func (n *node) signal(s syscall.Signal) error { return n.cmd.Process.Signal(s) }

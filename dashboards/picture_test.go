@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"fmt"
 	"image/color"
+	"image/png"
 	"math"
 	"os"
 	"slices"
@@ -59,11 +60,11 @@ func (w *world) draw(t *testing.T, panels []panel, path string) {
 		}
 		one.Draw(c)
 	}
-	var png bytes.Buffer
-	if _, err := (vgimg.PngCanvas{Canvas: img}).WriteTo(&png); err != nil {
+	var b bytes.Buffer
+	if err := (&png.Encoder{CompressionLevel: png.BestCompression}).Encode(&b, img.Image()); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(path, png.Bytes(), 0o644); err != nil {
+	if err := os.WriteFile(path, b.Bytes(), 0o644); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -82,7 +83,7 @@ type line struct {
 	top  float64
 }
 
-// lines asks a panel's queries and returns the largest answers.
+// lines asks a panel's queries and returns the largest answers, without those that are nothing but zero where there are others.
 func (w *world) lines(p panel, end time.Time) (all []line, err error) {
 	for _, q := range p.Targets {
 		answer, err := w.prom.ask(substituted(q.Expr, shortWindow), w.begin, end)
@@ -97,6 +98,9 @@ func (w *world) lines(p panel, end time.Time) (all []line, err error) {
 			all = append(all, l)
 		}
 	}
+	if zero := func(l line) bool { return l.top == 0 }; slices.ContainsFunc(all, func(l line) bool { return !zero(l) }) {
+		all = slices.DeleteFunc(all, zero)
+	}
 	slices.SortStableFunc(all, func(a, b line) int { return cmp.Compare(b.top, a.top) })
 	return all[:min(len(all), mostLines)], nil
 }
@@ -109,8 +113,9 @@ func (w *world) chart(p panel, end time.Time) (*plot.Plot, error) {
 	}
 	c := plot.New()
 	c.BackgroundColor = color.White
-	c.Title.Text, c.Title.TextStyle = p.Title, style(9)
-	c.Title.TextStyle.XAlign = text.XCenter
+	title := style(9)
+	title.XAlign, title.YAlign = c.Title.TextStyle.XAlign, c.Title.TextStyle.YAlign
+	c.Title.Text, c.Title.TextStyle = p.Title, title
 	small := style(7)
 	for _, a := range []*plot.Axis{&c.X, &c.Y} {
 		small.XAlign, small.YAlign = a.Tick.Label.XAlign, a.Tick.Label.YAlign
@@ -145,7 +150,8 @@ func (w *world) chart(p panel, end time.Time) (*plot.Plot, error) {
 // ticks are some round values up to top, in a unit of Grafana's.
 func ticks(unit string, n int, top float64) plot.TickerFunc {
 	return func(_, _ float64) (all []plot.Tick) {
-		step := math.Pow(10, math.Floor(math.Log10(top/float64(n))))
+		part := base(top, unit) // steps are round in the unit that is shown
+		step := part * math.Pow(10, math.Floor(math.Log10(top/part/float64(n))))
 		for _, m := range []float64{10, 5, 2} {
 			if top/(step*m) >= float64(n)-1 {
 				step *= m
@@ -159,6 +165,20 @@ func ticks(unit string, n int, top float64) plot.TickerFunc {
 	}
 }
 
+// base is the multiple of a unit in which values like v are shown, where that is no power of ten.
+func base(v float64, unit string) float64 {
+	switch {
+	case unit == "s" && v >= twoDays:
+		return twoDays / 2
+	case unit == "bytes" || unit == "Bps":
+		return math.Pow(1024, math.Floor(math.Log2(max(v, 1))/10))
+	}
+	return 1
+}
+
+// twoDays are the seconds from which on days are shown.
+const twoDays = 2 * 86400
+
 // human is a value with its unit.
 func human(v float64, unit string) string {
 	scaled := func(by float64, suffixes ...string) string {
@@ -171,7 +191,7 @@ func human(v float64, unit string) string {
 	switch unit {
 	case "s":
 		switch {
-		case v >= 2*86400:
+		case v >= twoDays:
 			return fmt.Sprintf("%.3gd", v/86400)
 		case v > 0 && v < 0.001:
 			return fmt.Sprintf("%.3gµs", v*1e6)
