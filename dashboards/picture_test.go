@@ -83,7 +83,7 @@ type line struct {
 	top  float64
 }
 
-// lines asks a panel's queries and returns the largest answers, without those that are nothing but zero where there are others.
+// lines asks a panel's queries and returns the largest answers; of many, not those that are nothing but zero.
 func (w *world) lines(p panel, end time.Time) (all []line, err error) {
 	for _, q := range p.Targets {
 		answer, err := w.prom.ask(substituted(q.Expr, shortWindow), w.begin, end)
@@ -98,11 +98,14 @@ func (w *world) lines(p panel, end time.Time) (all []line, err error) {
 			all = append(all, l)
 		}
 	}
-	if zero := func(l line) bool { return l.top == 0 }; slices.ContainsFunc(all, func(l line) bool { return !zero(l) }) {
-		all = slices.DeleteFunc(all, zero)
-	}
 	slices.SortStableFunc(all, func(a, b line) int { return cmp.Compare(b.top, a.top) })
-	return all[:min(len(all), mostLines)], nil
+	if len(all) > mostLines {
+		all = all[:mostLines]
+		for len(all) > 1 && all[len(all)-1].top == 0 {
+			all = all[:len(all)-1]
+		}
+	}
+	return all, nil
 }
 
 // chart draws one panel.
