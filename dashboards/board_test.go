@@ -121,6 +121,19 @@ func TestBoard(t *testing.T) {
 	}
 }
 
+// TestExcusesAreNeeded: the panels that are excused from showing something without a fault are there.
+func TestExcusesAreNeeded(t *testing.T) {
+	titles := map[string]bool{}
+	for _, p := range readBoard(t).charts() {
+		titles[p.Title] = true
+	}
+	for title := range onlyFaults {
+		if !titles[title] {
+			t.Errorf("there is no panel %q", title)
+		}
+	}
+}
+
 // selector finds metrics and their label matchers in a query.
 var selector = regexp.MustCompile(`\b((?:ron|process|go)_[a-z0-9_]+|up)\{([^}]*)\}`)
 
