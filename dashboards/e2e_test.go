@@ -103,10 +103,12 @@ func TestUnderLoad(t *testing.T) {
 		w.expect(f.node, f.also...)
 	}
 
+	t.Log("all have started after", time.Since(w.begin))
 	board := readBoard(t)
 	charts := board.charts()
 	w.panels(t, charts, "under load", func(p panel) bool { return onlyFaults[p.Title] != "" || w.torless(p) })
 	w.quiet(t)
+	t.Log("all panels show the load, and no alert is active, after", time.Since(w.begin))
 	if *picture != "" {
 		time.Sleep(pictured) // for something to be seen of the time without faults
 	}
@@ -114,6 +116,7 @@ func TestUnderLoad(t *testing.T) {
 	w.injectAll(t, exe, nodes, front, backend, host)
 	w.panels(t, charts, "under faults", w.torless)
 	w.judge(t)
+	t.Log("all alerts have fired under their faults after", time.Since(w.begin))
 	if *picture != "" {
 		w.draw(t, board.Panels, *picture)
 	}
