@@ -30,6 +30,9 @@ const (
 	crowdAgain = 2 * time.Second
 	crowdDrip  = time.Second
 	resetEvery = time.Second
+	// restWait is how long a server may take to see that all connections have ended, on a slow and busy machine too.
+	restWait = 30 * time.Second
+	restPoll = 50 * time.Millisecond
 )
 
 // soakRun is a segment of a soak: from a start of its servers to their end.
@@ -43,7 +46,7 @@ type soakRun struct {
 
 	crowd  *hostile.Crowd             // nil without chaos
 	resets map[string]*hostile.Resets // by transport
-	harmed map[string]uint64          // by transport: what was counted of this segment
+	harmed map[string]uint64          // by transport: connections of the chaos in this segment; counted when it ends, as those that servers saw fail
 	before soak.State                 // what was counted in the segments before
 	vitals map[string]vitals
 
@@ -79,7 +82,7 @@ func (a *app) soak(ctx context.Context, o *soakOptions) (err error) {
 	}
 	err = s.run(ctx)
 	r.Interrupted = ctx.Err() != nil && s.state.Left() > 0
-	err = errors.Join(err, s.servers.close(r, s.state), s.save())
+	err = errors.Join(err, s.servers.close(r, s), s.save())
 	r.Soak = s.report()
 	if err != nil { // what hours have shown is told all the same
 		r.Soak.Broken = err.Error()
@@ -129,10 +132,33 @@ func (s *soakRun) run(ctx context.Context) error {
 	wg.Wait()
 	progress.Done()
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.state.ElapsedS = s.elapsed()
+	s.state.ElapsedS = min(s.elapsed(), s.o.Duration.Seconds()) // what the last connections took to end is no soaking
 	s.tally()
-	return err
+	s.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	return s.rest()
+}
+
+// rest reads every server once nothing is connected any more: what its pools have still handed out then is lost.
+func (s *soakRun) rest() error {
+	for _, srv := range s.servers.list {
+		var v vitals
+		for until := time.Now().Add(restWait); ; time.Sleep(restPoll) {
+			var err error
+			if v, err = srv.vitals(); err != nil {
+				return err
+			}
+			if v.conns == 0 && v.pool == 0 || time.Now().After(until) {
+				break
+			}
+		}
+		l := s.state.Load(srv.transport) // the lanes have ended
+		l.RestConns += v.conns
+		l.RestBuffers += v.pool
+	}
+	return nil
 }
 
 // startChaos begins what is hostile, on connections of its own. The crowd goes to the TLS server: what it does is of TCP.
@@ -167,25 +193,20 @@ func (s *soakRun) tally() {
 	if s.crowd == nil {
 		return
 	}
-	harmed := make(map[string]uint64)
 	st.Resets = s.before.Resets
 	for t, r := range s.resets {
 		done, not := r.Counts()
 		st.Resets += done
-		harmed[t] = done + not
+		s.harmed[t] = done + not
 	}
 	st.Crowd, st.CrowdEnd = s.before.Crowd, s.before.CrowdEnd
 	c := s.crowd.Counts()
 	for _, n := range c.Opened {
 		st.Crowd += n
 	}
-	harmed[load.TLS] += st.Crowd - s.before.Crowd + c.Failed
+	s.harmed[load.TLS] += st.Crowd - s.before.Crowd + c.Failed
 	for _, n := range c.Ended {
 		st.CrowdEnd += n
-	}
-	for t, n := range harmed {
-		st.Load(t).Harmed += n - s.harmed[t]
-		s.harmed[t] = n
 	}
 }
 

@@ -15,7 +15,6 @@ import (
 	"github.com/ron-transport/ron-transport/bench/internal/child"
 	"github.com/ron-transport/ron-transport/bench/internal/load"
 	"github.com/ron-transport/ron-transport/bench/internal/report"
-	"github.com/ron-transport/ron-transport/bench/internal/soak"
 	"github.com/ron-transport/ron-transport/tor"
 	"github.com/ron-transport/ron-transport/tor/torlab"
 )
@@ -131,8 +130,8 @@ func (s *soakServers) roots() *x509.CertPool {
 	return pool
 }
 
-// close ends everything. With r the servers' reports go there, and what they saw fail to st.
-func (s *soakServers) close(r *report.Report, st *soak.State) error {
+// close ends everything. With r the servers' reports go there, and what they saw fail to the state of run.
+func (s *soakServers) close(r *report.Report, run *soakRun) error {
 	var errs []error
 	for _, srv := range s.list {
 		var into *report.Server
@@ -143,7 +142,7 @@ func (s *soakServers) close(r *report.Report, st *soak.State) error {
 			errs = append(errs, err)
 			continue
 		}
-		st.Load(srv.transport).ServerFailed += into.Failed
+		run.ended(srv.transport, into)
 		switch srv.transport {
 		case load.TLS:
 			r.Server = into

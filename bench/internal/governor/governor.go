@@ -57,7 +57,7 @@ func (g *Governor) Next(busy float64) float64 {
 		return g.rate
 	}
 	step := math.Pow((g.c.Low+g.c.High)/2/max(busy, 1), damping)
-	if busy >= full {
+	if busy > g.c.High && busy >= full {
 		step = maxDown
 	}
 	g.set(g.rate * min(max(step, maxDown), maxUp))

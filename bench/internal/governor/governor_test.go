@@ -67,6 +67,17 @@ func TestSaturationEndsSoon(t *testing.T) {
 	}
 }
 
+// A band above what counts as full is one all the same.
+func TestBandAtTheTop(t *testing.T) {
+	g, err := New(Config{Low: 97, High: 99, Min: 1, Max: 1e6}, 1e5)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if g.Next(96) <= 1e5 || g.Next(98) != g.Rate() {
+		t.Errorf("below the band the rate goes to %v", g.Rate())
+	}
+}
+
 // A target out of reach leaves the rate at its bound, and the way back begins at once.
 func TestNothingIsWoundUp(t *testing.T) {
 	g, err := New(Config{Low: 60, High: 70, Min: 10, Max: 1000}, 500)

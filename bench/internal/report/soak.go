@@ -1,8 +1,11 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -37,13 +40,18 @@ type SoakLoad struct {
 	Transport string `json:"transport"`
 	Fleets    int    `json:"fleets"`          // groups of connections that were made, used and closed
 	Conns     int    `json:"conns"`           // connections
-	Resumed   int    `json:"resumed"`         // of them
+	Asked     int    `json:"asked"`           // of them: were to resume a session
+	Resumed   int    `json:"resumed"`         // and have
 	Frames    uint64 `json:"frames"`          // good replies
 	Failed    string `json:"first,omitempty"` // the first error
 	// ServerFailed are connections that the server saw fail, those of the chaos included.
-	ServerFailed uint64 `json:"server_failed_conns"`
-	Harmed       uint64 `json:"harmed_conns"` // those of the chaos, with those that never came to be
-	Errors       Errors `json:"errors"`
+	ServerFailed  uint64            `json:"server_failed_conns"`
+	ServerReasons map[string]uint64 `json:"server_reasons,omitempty"` // why, by reason of the canon
+	Harmed        uint64            `json:"harmed_conns"`             // those of the chaos, with those that never came to be
+	// RestConns and RestBuffers are what the server still had when all connections had ended: connections, and bytes of its pools.
+	RestConns   int64  `json:"rest_conns"`
+	RestBuffers int64  `json:"rest_buffer_bytes"`
+	Errors      Errors `json:"errors"`
 }
 
 // SoakChaos is what was done besides the load. None of it touches the load's own connections, so their errors are all faults.
@@ -90,6 +98,8 @@ func JudgeSoak(s *Soak) []SLORow {
 	for _, l := range s.Loads {
 		rows = append(rows, row("soak_errors", l.Transport, "requests without a right echo, connections that failed", "<=", 0, float64(l.Errors.Total()), "count"))
 	}
+	rows = append(rows, s.atRest()...)
+	rows = append(rows, s.exercised()...)
 	rows = append(rows, s.unexplained()...)
 	for i := range s.Judge {
 		j := &s.Judge[i]
@@ -115,16 +125,64 @@ func JudgeSoak(s *Soak) []SLORow {
 	return append(rows, cpu)
 }
 
+// atRest rows are exact where slopes are not: when nothing is connected, nothing may be out.
+func (s *Soak) atRest() []SLORow {
+	var rows []SLORow
+	for _, l := range s.Loads {
+		rows = append(rows,
+			row("soak_rest_conns", l.Transport, "connections that the server has when all have ended", "<=", 0, float64(l.RestConns), "count"),
+			row("soak_rest_buffers", l.Transport, "buffers not given back then", "<=", 0, float64(l.RestBuffers), "bytes"))
+	}
+	return rows
+}
+
+// exercised rows say that what was to be soaked was at work: a soak without frames, sessions or new certificates has shown nothing. One
+// that was interrupted is not held to that.
+func (s *Soak) exercised() []SLORow {
+	var rows []SLORow
+	for _, l := range s.Loads {
+		rows = append(rows, row("soak_frames", l.Transport, "frames carried", ">=", 1, float64(l.Frames), "count"))
+		if l.Asked > 0 {
+			rows = append(rows, row("soak_resumed", l.Transport, fmt.Sprintf("sessions resumed, of %s asked for", num(float64(l.Asked))), ">=", 1, float64(l.Resumed), "count"))
+		}
+	}
+	if c := &s.Chaos; c.Certificates > 1 { // the servers may not have seen the last
+		rows = append(rows, row("soak_certificates", "all", fmt.Sprintf("new certificates that servers took, of %d", c.Certificates), ">=", 1, float64(c.Reloads), "count"))
+	}
+	if s.ElapsedS < s.DurationS {
+		unjudged(rows)
+	}
+	return rows
+}
+
 // unexplained rows show the connections that servers saw fail beyond those that were made to. They have no verdict: a client that
 // gives up its goodbye on a busy machine is one, and has every answer all the same.
 func (s *Soak) unexplained() []SLORow {
 	var rows []SLORow
 	for _, l := range s.Loads {
 		n := l.ServerFailed - min(l.ServerFailed, l.Harmed)
-		rows = append(rows, row("soak_server_failed", l.Transport, "connections that the server saw fail, the chaos left out", "", 0, float64(n), "count"))
+		r := row("soak_server_failed", l.Transport, "connections that the server saw fail, the chaos left out", "", 0, float64(n), "count")
+		if n > 0 {
+			r.Why = "all it saw: " + reasons(l.ServerReasons)
+		}
+		rows = append(rows, r)
 	}
 	unjudged(rows)
 	return rows
+}
+
+// reasons are the counts by reason, the most frequent first.
+func reasons(by map[string]uint64) string {
+	names := slices.SortedFunc(maps.Keys(by), func(a, b string) int {
+		return cmp.Or(cmp.Compare(by[b], by[a]), strings.Compare(a, b))
+	})
+	for i, name := range names {
+		names[i] = fmt.Sprintf("%s %d", name, by[name])
+	}
+	if len(names) == 0 {
+		return "without a reason of the canon"
+	}
+	return strings.Join(names, ", ")
 }
 
 // scale is the unit in which a figure is shown, and what it has to be divided by.
