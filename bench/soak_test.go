@@ -66,6 +66,8 @@ func soakRefusals() []refusal {
 		{"soak --tor maybe", []string{"--tor", "maybe", "auto, on, off"}},
 		{"soak --resume x --tor off --conns 5", []string{"--resume", "--conns", "--tor"}},
 		{"soak --resume /nonexistent", []string{"--resume", "/nonexistent"}},
+		{"soak --tor off --checkpoint x --json ./x", []string{"--json", "./x", "another file"}},
+		{"soak --tor off --checkpoint x --html x", []string{"--html", "another file"}},
 		{"soak --tor off --checkpoint /nonexistent/x", []string{"--checkpoint", "/nonexistent"}},
 	}
 }
@@ -121,10 +123,14 @@ func TestSoakIsInterruptedAndResumed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	status, stdout, stderr := run(t, easy(), "soak", "--resume", state, "--json", out)
+	page := filepath.Join(dir, "soak.html")
+	status, stdout, stderr := run(t, easy(), "soak", "--resume", state, "--json", out, "--html", page)
 	r, err := report.Read(out)
 	if err != nil {
 		t.Fatalf("exit status %d, %v\n%s%s", status, err, stdout, stderr)
+	}
+	if b, err := os.ReadFile(page); err != nil || !strings.Contains(string(b), "Soak over time") {
+		t.Errorf("no page of the soak: %v", err)
 	}
 	s := r.Soak
 	if r.Interrupted || (status == exitOK) != r.Pass || len(s.Segments) != 2 || s.Segments[1] != st.ElapsedS || s.ElapsedS < 10 {
@@ -135,6 +141,9 @@ func TestSoakIsInterruptedAndResumed(t *testing.T) {
 	}
 	for i, l := range s.Loads {
 		before := first.Soak.Loads[i]
+		if l.RestConns != 0 || l.RestBuffers != 0 {
+			t.Errorf("at rest: %+v", l)
+		}
 		if l.Errors.Total() != 0 || l.Fleets <= before.Fleets || l.Frames <= before.Frames || l.Resumed == 0 || l.Conns <= l.Resumed {
 			t.Errorf("%+v after %+v", l, before)
 		}
