@@ -143,13 +143,13 @@ func (s *soakRun) generation(ctx context.Context, l lane) (*report.Phase, error)
 var errCutOff = errors.New("the run ended before the connections were open")
 
 // outlive is a context that ends so long after ctx, or with cancel.
-func outlive(ctx context.Context, by time.Duration) (_ context.Context, cancel context.CancelFunc) {
-	later, cancel := context.WithCancel(context.WithoutCancel(ctx))
+func outlive(ctx context.Context, by time.Duration) (context.Context, context.CancelFunc) {
+	later, end := context.WithCancel(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, func() {
 		_ = sched.Sleep(later, by) // whichever comes first
-		cancel()
+		end()
 	})
-	return later, func() { stop(); cancel() }
+	return later, func() { stop(); end() }
 }
 
 // count adds what a generation has done.

@@ -111,6 +111,9 @@ func (s *soakRun) save() error {
 	return s.state.Save(s.o.checkpoint)
 }
 
+// loadName is the load's own process in the names of series.
+const loadName = "load"
+
 // run is the segment: load and chaos beside the controller, until the time is up or ctx ends.
 func (s *soakRun) run(ctx context.Context) error {
 	s.before, s.base, s.began = *s.state, s.state.ElapsedS, time.Now()
@@ -230,15 +233,15 @@ func (s *soakRun) control(ctx context.Context, progress *report.Progress) error 
 	period := s.o.Life / 2
 	later := func(d time.Duration) due { return due{every: d, next: s.began.Add(d)} }
 	sample, govern, rotate, save := due{every: s.o.SampleEvery}, later(period), later(s.o.Rotate), later(savePause)
-	cores, err := proc.CoreTimes()
+	from, err := proc.CoreTimes()
 	if err != nil {
 		return err
 	}
-	from := cores
+	var last coreUse
 	for {
 		now := time.Now()
 		if sample.now(now) {
-			if err := s.sample(&cores); err != nil {
+			if err := s.sample(&last); err != nil {
 				return err
 			}
 			progress.Line(now, s.line())
@@ -291,32 +294,52 @@ func (s *soakRun) govern(busy float64) {
 	s.state.Rate = s.gov.Next(busy)
 }
 
-// sample reads every process and the cores, which are those of the last sample before.
-func (s *soakRun) sample(cores *[]proc.CoreTime) error {
-	type reading struct {
-		name string
-		proc.Sample
-		vitals
-	}
-	var all []reading
+// soakReading is what a sample has of one process.
+type soakReading struct {
+	name string
+	proc.Sample
+	vitals
+}
+
+// readings are those of every process.
+func (s *soakRun) readings() ([]soakReading, error) {
+	var all []soakReading
 	for _, srv := range s.servers.list {
 		v, err := srv.vitals()
 		if err != nil {
-			return err
+			return nil, err
 		}
 		p, err := proc.Take(srv.PID())
 		if err != nil {
-			return err
+			return nil, err
 		}
-		all = append(all, reading{srv.transport + " server", p, v})
+		all = append(all, soakReading{srv.transport + " server", p, v})
 	}
 	own, err := proc.Take(os.Getpid())
+	return append(all, soakReading{loadName, own, ownVitals()}), err
+}
+
+// Units of the series that have no verdict.
+const (
+	unitPct  = "%"
+	unitRate = "requests/s"
+)
+
+// coreUse is a reading of the cores, and of what of their time was this run's.
+type coreUse struct {
+	cores []proc.CoreTime
+	own   time.Duration
+	at    time.Time
+}
+
+// sample reads every process and the cores, which are those of the last sample before.
+func (s *soakRun) sample(last *coreUse) error {
+	all, err := s.readings()
 	if err != nil {
 		return err
 	}
-	all = append(all, reading{"load", own, ownVitals()})
-	to, err := proc.CoreTimes()
-	if err != nil {
+	to := coreUse{at: time.Now()}
+	if to.cores, err = proc.CoreTimes(); err != nil {
 		return err
 	}
 	s.mu.Lock()
@@ -324,23 +347,31 @@ func (s *soakRun) sample(cores *[]proc.CoreTime) error {
 	t := s.elapsed()
 	s.state.ElapsedS = t
 	for _, r := range all {
+		to.own += r.CPU
 		s.state.Add(r.name+" rss", "B", t, float64(r.RSS))
 		s.state.Add(r.name+" fds", "count", t, float64(r.FDs))
 		s.state.Add(r.name+" goroutines", "count", t, float64(r.goroutines))
 		s.state.Add(r.name+" heap", "B", t, float64(r.heapLive))
-		if r.name != "load" {
+		if r.name != loadName {
 			s.state.Add(r.name+" buffers", "B", t, float64(r.pool))
 		}
 		s.vitals[r.name] = r.vitals
 	}
-	s.state.Add(cpuSeries, "%", t, busy(*cores, to))
-	*cores = to
+	if last.own > 0 {
+		all := busy(last.cores, to.cores)
+		s.state.Add(report.SoakCPU, unitPct, t, all)
+		s.state.Add(report.SoakOthers, unitPct, t, max(all-share(to.own-last.own, to.at.Sub(last.at), len(to.cores)), 0))
+		s.state.Add(report.SoakRate, unitRate, t, s.state.Rate)
+	}
+	*last = to
 	s.tally()
 	return nil
 }
 
-// cpuSeries is the name of the series of how busy the cores are. It has no verdict: the governor holds it.
-const cpuSeries = "cpu"
+// share is what a time of CPU is of all cores, per cent.
+func share(cpu, wall time.Duration, cores int) float64 {
+	return 100 * cpu.Seconds() / max(wall.Seconds()*float64(cores), 1e-9)
+}
 
 // line is the progress.
 func (s *soakRun) line() string {
@@ -362,6 +393,6 @@ func (s *soakRun) line() string {
 		failed += s.state.Load(t).Errors.Total()
 	}
 	return fmt.Sprintf("soak: %s of %s, %.0f requests/s, cpu %.0f %%, p99 %s ms, rss %s, %d errors, so far %s",
-		time.Duration(s.elapsed()*float64(time.Second)).Round(time.Second), s.o.Duration, s.state.Rate, last(cpuSeries),
+		time.Duration(s.elapsed()*float64(time.Second)).Round(time.Second), s.o.Duration, s.state.Rate, last(report.SoakCPU),
 		strings.Join(p99, " "), strings.Join(rss, " "), failed, s.soFar())
 }

@@ -72,6 +72,9 @@ func (r *Result) DetectableHour() float64 {
 	return r.Detectable * hour / r.SpanS
 }
 
+// Estimated says whether there is a slope: else there were too few samples.
+func (r *Result) Estimated() bool { return r.Detectable > 0 }
+
 // Figures of the method.
 const (
 	maxBlocks   = 24   // 276 pairs: the bounds hardly get closer with more, and longer blocks depend less on each other

@@ -25,11 +25,13 @@ type Soak struct {
 	CPUHigh float64 `json:"cpu_high_pct"`
 	CPUMean float64 `json:"cpu_mean_pct"`    // after the warm-up
 	InBand  float64 `json:"cpu_in_band_pct"` // of the governor's periods after the warm-up
+	Others  float64 `json:"cpu_others_pct"`  // after the warm-up: the mean of SoakOthers
 	Rate    float64 `json:"rate"`            // requests due per second in the end
 
 	Loads []SoakLoad   `json:"loads"`
 	Chaos SoakChaos    `json:"chaos"`
 	Judge []SoakSeries `json:"series"`
+	Shown []SoakSeries `json:"shown"`            // series without a verdict: SoakCPU, SoakOthers, SoakRate
 	NoTor string       `json:"no_tor,omitempty"` // why Tor was left out
 
 	Broken string `json:"broken,omitempty"` // why the run ended early, if not by a signal: what it has shown until then is not enough
@@ -73,6 +75,37 @@ type SoakSeries struct {
 	Result    drift.Result    `json:"result"`
 	T         []float64       `json:"t_s"` // at most a few hundred points
 	V         []float64       `json:"v"`
+}
+
+// Names of series that have no verdict: how busy all cores were, by how much of that with other programs than the run's servers and
+// load (a private Tor network counts as one), and how many requests per second were due.
+const (
+	SoakCPU    = "cpu"
+	SoakOthers = "cpu of others"
+	SoakRate   = "rate"
+)
+
+// Machine says what a soak's machine did besides: a latency depends on it.
+type Machine struct {
+	InBand float64 // of the time, per cent
+	Others float64 // of all cores, per cent: as SoakOthers
+}
+
+// What a machine must have done for a drift of a latency to be the library's.
+const (
+	bandAtLeast  = 50 // per cent of the time: else the governor had no hold of it
+	othersAtMost = 25 // per cent of all cores: a private Tor network takes less beside the little that is sent over it
+)
+
+// Excuse makes a growth that the machine may be the cause of one that cannot be told. Only latencies depend on the machine.
+func (s *SoakSeries) Excuse(m Machine) {
+	switch r := &s.Result; {
+	case s.Kind != Drift || r.Verdict != drift.Growing:
+	case m.InBand < bandAtLeast:
+		r.Verdict, r.Why = drift.Unclear, fmt.Sprintf("it grew, but all cores were in the band %.0f %% of the time only", m.InBand)
+	case m.Others > othersAtMost:
+		r.Verdict, r.Why = drift.Unclear, fmt.Sprintf("it grew, but other programs had %.0f %% of all cores", m.Others)
+	}
 }
 
 // Kinds of growth.
@@ -210,8 +243,8 @@ func spell(s float64) string {
 	return d.Round(100 * time.Millisecond).String()
 }
 
-// amount writes a figure of a series.
-func (j *SoakSeries) amount(v float64) string {
+// Amount writes a figure of the series with its unit.
+func (j *SoakSeries) Amount(v float64) string {
 	unit, by := scale(j.Unit, max(v, -v))
 	if unit == "count" {
 		return num(v)
@@ -219,8 +252,25 @@ func (j *SoakSeries) amount(v float64) string {
 	return num(v/by) + " " + unit
 }
 
+// Told is the run in one line.
+func (s *Soak) Told() string {
+	return fmt.Sprintf("soaked %s of %s; mix %s; seed %d", spell(s.ElapsedS), spell(s.DurationS), s.Mix, s.Seed)
+}
+
+// sound says why the document cannot be shown.
+func (s *Soak) sound() error {
+	for _, all := range [][]SoakSeries{s.Judge, s.Shown} {
+		for i := range all {
+			if j := &all[i]; len(j.T) != len(j.V) {
+				return fmt.Errorf("the series %q has %d moments and %d figures", j.Name, len(j.T), len(j.V))
+			}
+		}
+	}
+	return nil
+}
+
 func (s *Soak) text(w io.Writer) {
-	fmt.Fprintf(w, "  soaked %s of %s; mix %s; seed %d\n", spell(s.ElapsedS), spell(s.DurationS), s.Mix, s.Seed)
+	fmt.Fprintf(w, "  %s\n", s.Told())
 	if len(s.Segments) > 1 {
 		var at []string
 		for _, t := range s.Segments[1:] {
@@ -228,8 +278,8 @@ func (s *Soak) text(w io.Writer) {
 		}
 		fmt.Fprintf(w, "  resumed after %s: processes began anew there\n", strings.Join(at, ", "))
 	}
-	fmt.Fprintf(w, "  processors: %.1f %% busy on the average, %.0f %% of the time within %s to %s %%; %s requests/s in the end\n",
-		s.CPUMean, s.InBand, num(s.CPULow), num(s.CPUHigh), num(s.Rate))
+	fmt.Fprintf(w, "  processors: %.1f %% busy on the average, %.1f %% with other programs; %.0f %% of the time within %s to %s %%; %s requests/s in the end\n",
+		s.CPUMean, s.Others, s.InBand, num(s.CPULow), num(s.CPUHigh), num(s.Rate))
 	t := &table{left: map[int]bool{0: true}}
 	t.add("transport", "frames", "connections", "resumed", "errors")
 	for i := range s.Loads {
@@ -254,15 +304,15 @@ func (s *Soak) text(w io.Writer) {
 	for i := range s.Judge {
 		j := &s.Judge[i]
 		r := &j.Result
-		if r.Blocks == 0 || r.Detectable == 0 {
-			t.add(j.Name, j.amount(r.Level), "-", "-", "-", "-", j.Verdict()+": "+r.Why)
+		if !r.Estimated() {
+			t.add(j.Name, j.Amount(r.Level), "-", "-", "-", "-", j.Verdict()+": "+r.Why)
 			continue
 		}
 		verdict := j.Verdict()
 		if r.Why != "" {
 			verdict += ": " + r.Why
 		}
-		t.add(j.Name, j.amount(r.Level), j.amount(r.SlopeHour), j.amount(r.LowHour), j.amount(r.HighHour), j.amount(r.DetectableHour()), verdict)
+		t.add(j.Name, j.Amount(r.Level), j.Amount(r.SlopeHour), j.Amount(r.LowHour), j.Amount(r.HighHour), j.Amount(r.DetectableHour()), verdict)
 	}
 	t.write(w)
 }

@@ -102,6 +102,30 @@ func TestSoakAtRest(t *testing.T) {
 	}
 }
 
+// A latency that grows on a machine that does other things is no proof; memory that grows is, whatever the machine does.
+func TestSoakExcuse(t *testing.T) {
+	for _, c := range []struct {
+		kind string
+		m    Machine
+		want drift.Verdict
+	}{
+		{Drift, Machine{InBand: 90, Others: 5}, drift.Growing},
+		{Drift, Machine{InBand: 10, Others: 5}, drift.Unclear},
+		{Drift, Machine{InBand: 90, Others: 60}, drift.Unclear},
+		{Leak, Machine{InBand: 10, Others: 60}, drift.Growing},
+	} {
+		s := SoakSeries{Kind: c.kind, Result: drift.Result{Verdict: drift.Growing}}
+		s.Excuse(c.m)
+		if s.Result.Verdict != c.want || (s.Result.Why == "") != (c.want == drift.Growing) {
+			t.Errorf("%s, %+v: %+v", c.kind, c.m, s.Result)
+		}
+		s.Result = drift.Result{Verdict: drift.Steady}
+		if s.Excuse(c.m); s.Result.Verdict != drift.Steady {
+			t.Errorf("%s, %+v: a steady one becomes %+v", c.kind, c.m, s.Result)
+		}
+	}
+}
+
 func TestSoakText(t *testing.T) {
 	s := soakOf(drift.Steady, drift.Unclear, drift.Growing)
 	s.Loads[0].Note("")
