@@ -171,7 +171,7 @@ func soakGrid(s *report.Soak) *grid {
 		g.Rows = append(g.Rows, row)
 	}
 	if n := len(s.Segments) - 1; n > 0 {
-		g.Note += fmt.Sprintf(" Resumed %d times: slopes are taken between the interruptions.", n)
+		g.Note += fmt.Sprintf(" Interruptions: %d; slopes are taken between them.", n)
 	}
 	return g
 }
