@@ -80,6 +80,7 @@ func (a *app) soak(ctx context.Context, o *soakOptions) (err error) {
 	if s.servers, err = a.startSoakServers(ctx, o); err != nil {
 		return err
 	}
+	s.state.Config.Tor = o.Tor // known now
 	err = s.run(ctx)
 	r.Interrupted = ctx.Err() != nil && s.state.Left() > 0
 	err = errors.Join(err, s.servers.close(r, s), s.save())

@@ -56,8 +56,17 @@ func (a *app) startSoakServers(ctx context.Context, o *soakOptions) (s *soakServ
 	if !o.Tor {
 		return s, nil
 	}
-	return s, a.startSoakTor(ctx, s)
+	err = a.startSoakTor(ctx, s)
+	if errors.Is(err, errNoNetwork) && o.tor == choiceAuto && ctx.Err() == nil {
+		fmt.Fprintf(a.stderr, "Tor is left out: %v\n", err)
+		o.Tor, o.noTor = false, err.Error()
+		err = nil
+	}
+	return s, err
 }
+
+// errNoNetwork is a private Tor network that did not come up: tor's own matter, or the machine's. What fails on it is ours.
+var errNoNetwork = errors.New("no private Tor network")
 
 // startSoakTor brings the private network up, the onion service on it, and what dials it.
 func (a *app) startSoakTor(ctx context.Context, s *soakServers) (err error) {
@@ -67,7 +76,7 @@ func (a *app) startSoakTor(ctx context.Context, s *soakServers) (err error) {
 	}})
 	progress.Done()
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: %w", errNoNetwork, err)
 	}
 	exe, err := os.Executable()
 	if err != nil {

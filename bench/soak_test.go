@@ -5,15 +5,18 @@ import (
 	"bytes"
 	"context"
 	"crypto/x509"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/ron-transport/ron-transport/bench/internal/drift"
+	"github.com/ron-transport/ron-transport/bench/internal/load"
 	"github.com/ron-transport/ron-transport/bench/internal/report"
 	"github.com/ron-transport/ron-transport/bench/internal/soak"
 )
@@ -209,6 +212,56 @@ func TestSoakTellsThatAServerDied(t *testing.T) {
 	}
 	if s := r.Soak; status != exitFailed || r.Pass || r.Interrupted || s.ElapsedS > 110 || !strings.Contains(s.Broken, "tls_echo_server") || len(s.Judge) == 0 {
 		t.Errorf("exit status %d\n%s%s", status, stdout, stderr)
+	}
+}
+
+// What is being opened when the run ends gets its time, and no more.
+func TestOutlive(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		later, end := outlive(ctx, lastOpen)
+		defer end()
+		cancel()
+		if time.Sleep(lastOpen - time.Nanosecond); later.Err() != nil {
+			t.Error("ended too soon")
+		}
+		if time.Sleep(2 * time.Nanosecond); later.Err() == nil {
+			t.Error("not ended")
+		}
+		ctx, cancel = context.WithCancel(t.Context())
+		later, end = outlive(ctx, lastOpen)
+		if end(); later.Err() == nil || ctx.Err() != nil {
+			t.Errorf("%v, %v after its end", later.Err(), ctx.Err())
+		}
+		cancel()
+	})
+}
+
+// A lane that cannot be opened is an error, but for one that the end of the run has kept from it.
+func TestLaneIsCounted(t *testing.T) {
+	s := &soakRun{state: soak.New(soak.Config{}, time.Now())}
+	l := lane{srv: &serverProcess{transport: "tls"}, load: load.Config{Conns: 3}}
+	s.count(l, nil, errCutOff)
+	if got := s.state.Load("tls"); got.Errors.Total() != 0 || got.Fleets != 0 {
+		t.Errorf("%+v of one that was cut off", got)
+	}
+	s.count(l, nil, errors.New("refused"))
+	if got := s.state.Load("tls"); got.Errors.DialFailed != 3 || got.Failed != "refused" {
+		t.Errorf("%+v", got)
+	}
+}
+
+// What the servers saw fail and what the chaos made is counted at a segment's end, both or neither.
+func TestHarmIsCountedWithWhatServersSaw(t *testing.T) {
+	s := &soakRun{state: soak.New(soak.Config{}, time.Now()), harmed: map[string]uint64{"tls": 5}}
+	if l := s.state.Load("tls"); l.Harmed != 0 {
+		t.Fatalf("%+v before the end", l)
+	}
+	for range 2 {
+		s.ended("tls", &report.Server{Failed: 7, Rejected: map[string]uint64{"io": 2}})
+	}
+	if l := s.state.Load("tls"); l.Harmed != 10 || l.ServerFailed != 14 || l.ServerReasons["io"] != 4 {
+		t.Errorf("%+v after two segments", l)
 	}
 }
 
