@@ -65,9 +65,9 @@ func TestResetTLS(t *testing.T) {
 			return
 		}
 		defer c.Close()
-		_, _ = c.Write(make([]byte, 64<<10)) // the answer that is not read
+		_, wrote := c.Write(make([]byte, 64<<10)) // the answer that is not read
 		n, err := io.Copy(io.Discard, c)
-		ends <- end{n, err}
+		ends <- end{n, errors.Join(wrote, err)} // the kernel tells of a reset once, to whichever comes first
 	}()
 	r := &Resets{Every: time.Millisecond, Rand: rand.New(rand.NewPCG(1, 1)), Open: ResetTLS(lis.Addr().String(), &tls.Config{InsecureSkipVerify: true})}
 	stopAfter(t, r, func() bool { done, _ := r.Counts(); return done > 0 })
