@@ -53,8 +53,8 @@ func (a *app) soakCommand() *cobra.Command {
 			"a resumed session; certificates and ticket keys change; beside the load there are connections that are reset, that stall in the\n" +
 			"handshake, that drip bytes and that read nothing. Memory, descriptors, goroutines, buffers and latency are sampled, and their\n" +
 			"slopes judged, with confidence bounds: \"leak\" or \"drift\" where growth beyond the allowance is shown, \"cannot tell\" where the\n" +
-			"run was too short or too noisy; for the rest the report says what growth would have been seen. Every reply is checked, and no\n" +
-			"request of the load may fail. Ctrl-C ends with the results so far; with --checkpoint, --resume goes on later.\n" +
+			"run was too short or too noisy, or where it grew in a few steps only; for the rest the report says what growth would have been\n" +
+			"seen. Every reply is checked, no request of the load may fail, and in the end every buffer must have come back. Ctrl-C ends with the results so far; with --checkpoint, --resume goes on later.\n" +
 			"Exit status 1: a leak, a drift or an error; 2: the command line was refused.",
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
