@@ -145,9 +145,6 @@ func JudgeSoak(s *Soak) []SLORow {
 			v.Verdict = Failed
 		case drift.Steady:
 			v.Verdict = Passed
-			if r.LowGrowth > r.Allowed {
-				v.Why = "it stopped growing"
-			}
 		case drift.Unclear:
 			v.Verdict, v.Why, v.Op, v.Target = Info, "cannot tell: "+r.Why, "", 0
 		}
