@@ -132,7 +132,7 @@ func screenshots(t *testing.T) string {
 func TestPageInChromium(t *testing.T) {
 	b := startBrowser(t)
 	dir := screenshots(t)
-	for name, r := range map[string]*report.Report{"run": sampleRun(), "peers": samplePeers(), "sweep": sampleSweep(), "rest": sampleRest()} {
+	for name, r := range map[string]*report.Report{"run": sampleRun(), "peers": samplePeers(), "sweep": sampleSweep(), "soak": sampleSoak(), "rest": sampleRest()} {
 		path := writePage(t, r)
 		backgrounds := make(map[string]bool)
 		for look, v := range map[string]view{
