@@ -78,6 +78,9 @@ func (o *checkOptions) validatePaired(cmd *cobra.Command) error {
 
 // checkPaired is the command with --base.
 func (a *app) checkPaired(ctx context.Context, o *checkOptions) (err error) {
+	if err := a.settings.defaultsOnly("check --base"); err != nil {
+		return err
+	}
 	waiver, extra, err := o.readWaiver()
 	if err != nil {
 		return err

@@ -48,6 +48,7 @@ type Report struct {
 	Started     time.Time     `json:"started"`
 	Command     []string      `json:"command"` // the command line, program name first
 	MeasuredOn  proc.Machine  `json:"measured_on"`
+	Settings    []Setting     `json:"settings,omitempty"`
 	Interrupted bool          `json:"interrupted"` // ended by a signal: figures cover what was done until then
 	Phases      []Phase       `json:"phases,omitempty"`
 	Server      *Server       `json:"server,omitempty"`

@@ -28,6 +28,13 @@ type Quantile struct {
 	MS         float64 `json:"ms"`
 }
 
+// Setting is a knob of the servers and clients of a run that was set by a file or a variable.
+type Setting struct {
+	Key   string `json:"key"` // as in the file
+	Value string `json:"value"`
+	From  string `json:"from"`
+}
+
 // Knob is a setting that a process ran with.
 type Knob struct {
 	Name  string `json:"name"` // of the flag, without --

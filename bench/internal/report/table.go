@@ -50,6 +50,9 @@ func (r *Report) Text(w io.Writer) {
 		where += " (" + m.Ref + ")"
 	}
 	fmt.Fprintf(w, "measured on: %s\n", where)
+	for _, s := range r.Settings {
+		fmt.Fprintf(w, "with %s = %q (%s)\n", s.Key, s.Value, s.From)
+	}
 	if r.Interrupted {
 		fmt.Fprintln(w, "interrupted: the figures cover what was done until then")
 	}
