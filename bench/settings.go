@@ -175,13 +175,10 @@ func put(f *pflag.Flag, key string, g given) error {
 
 // apply puts what is given into the flags of one command, but for those of its command line.
 func (s *settings) apply(flags *pflag.FlagSet, c *knobbed) error {
-	for key, f := range c.knobs {
-		g, ok := s.given[key]
-		if !ok {
-			continue
-		}
-		if f.Changed {
-			delete(s.given, key) // it has no say
+	for key, g := range s.given {
+		f := c.knobs[key]
+		if f == nil || f.Changed { // it is another command's, or has no say
+			delete(s.given, key)
 			continue
 		}
 		if err := put(f, key, g); err != nil {

@@ -8,6 +8,7 @@ import (
 	"github.com/ron-transport/ron-transport/quic"
 	"github.com/ron-transport/ron-transport/reactor"
 	"github.com/ron-transport/ron-transport/tls/certs"
+	"github.com/ron-transport/ron-transport/tor"
 )
 
 // checkKnobs checks the knobs of a server as far as that is possible without a certificate, a tor, or anything that is started.
@@ -40,7 +41,7 @@ func (o *serverOptions) checkLibrary() error {
 		errs = append(errs, each(c.Validate(), explainCerts))
 	}
 	if o.kind.tor {
-		errs = append(errs, each(o.tor.config.Validate(), o.tor.explain))
+		errs = append(errs, o.tor.checkKnobs())
 	}
 	return errors.Join(errs...)
 }
@@ -55,9 +56,18 @@ func (o *clientOptions) checkKnobs() error {
 		lc.Protocol = func(*reactor.Conn) reactor.Protocol { return nil }
 		return each(lc.Validate(), o.quic.explain)
 	case k.tor:
-		return each(o.tor.config.Validate(), o.tor.explain)
+		return o.tor.checkKnobs()
 	}
 	return nil
+}
+
+// checkKnobs checks what does not depend on which tor there is: that is checked when it is opened.
+func (k *torKnobs) checkKnobs() error {
+	c := tor.Config{Control: "unix:/unused", BootstrapTimeout: k.config.BootstrapTimeout}
+	if k.config.Control != "" {
+		c.Control = k.config.Control
+	}
+	return each(c.Validate(), k.explain)
 }
 
 // each applies f to err, or to each error that is joined in it.
