@@ -42,8 +42,8 @@ func (t *table) write(w io.Writer) {
 	}
 }
 
-// Text writes the whole report for people.
-func (r *Report) Text(w io.Writer) {
+// head says where and with what the figures were measured.
+func (r *Report) head(w io.Writer) {
 	m := &r.MeasuredOn
 	where := fmt.Sprintf("%s, %d cores, %s memory, Linux %s, %s", m.CPUModel, m.Cores, Size(int(m.MemoryBytes)), m.Kernel, m.GoVersion)
 	if m.Ref != "" {
@@ -56,6 +56,11 @@ func (r *Report) Text(w io.Writer) {
 	if r.Interrupted {
 		fmt.Fprintln(w, "interrupted: the figures cover what was done until then")
 	}
+}
+
+// Text writes the whole report for people.
+func (r *Report) Text(w io.Writer) {
+	r.head(w)
 	for ps := range slices.Chunk(r.Phases, phasesAbreast) {
 		fmt.Fprintln(w)
 		phaseTable(ps).write(w)
@@ -111,7 +116,7 @@ func (r *Report) Text(w io.Writer) {
 	if len(r.SLO) > 0 {
 		fmt.Fprintln(w)
 		if r.SLOTargets != "" {
-			fmt.Fprintf(w, "targets: the seed's for %s%s\n", r.SLOTargets, notRef(m))
+			fmt.Fprintf(w, "targets: the seed's for %s%s\n", r.SLOTargets, notRef(&r.MeasuredOn))
 		}
 		sloTable(r.SLO).write(w)
 	}
