@@ -12,8 +12,6 @@ const (
 	maxInflight = 4096 // as the framer's own bound on requests without a response
 	maxQueue    = 1 << 20
 	maxRoutes   = 256
-	// maxFile bounds the configuration file, in bytes: every setting with a comment takes 20 KiB.
-	maxFile = 1 << 20
 	// maxKeyFile bounds a key file of QUIC, in bytes: 64 digits, and what ends the line.
 	maxKeyFile = 128
 )

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/spf13/pflag"
+
+	"github.com/ron-transport/ron-transport/examples/gateway/setting"
 )
 
 // samples are a value of each setting that is not its default, the field of Config that it must reach, which but for ours is the field that
@@ -246,7 +248,7 @@ func TestPrintConfigRoundTrip(t *testing.T) {
 	var env []string
 	for _, x := range readSamples(t) {
 		if !strings.HasPrefix(x.key, "tor.") && x.key != "tls.handover" && x.key != "tls.session_tickets" && x.key != "forward.ca" {
-			env = append(env, envPrefix+strings.ToUpper(strings.ReplaceAll(x.key, ".", "_"))+"="+x.value)
+			env = append(env, setting.Prefix+strings.ToUpper(strings.ReplaceAll(x.key, ".", "_"))+"="+x.value)
 		}
 	}
 	first, err := read(t, "", env, "--forward-ca=quote\" back\\slash\tü")
@@ -322,7 +324,7 @@ func TestRefused(t *testing.T) {
 	if _, err := read(t, base, []string{"RON_TRANSPORT_TLS_LISSTEN=x"}); err == nil || !strings.Contains(err.Error(), "RON_TRANSPORT_TLS_LISSTEN") {
 		t.Errorf("an unknown variable: %v", err)
 	}
-	if _, err := read(t, base, []string{"HOME=/", configEnv + "=/x"}); err != nil {
+	if _, err := read(t, base, []string{"HOME=/", setting.ConfigEnv + "=/x"}); err != nil {
 		t.Error(err)
 	}
 }

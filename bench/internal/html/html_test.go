@@ -224,3 +224,16 @@ func TestWriteFails(t *testing.T) {
 type writerFunc func([]byte) (int, error)
 
 func (f writerFunc) Write(b []byte) (int, error) { return f(b) }
+
+// The knobs of a run that has a server for each row are shown once for each kind of server, as those of other runs are.
+func TestKnobsOfManyServers(t *testing.T) {
+	r := sampleRun()
+	s := *r.Server
+	r.Server, r.QUICServer = nil, nil
+	r.AddServerKnobs(&s)
+	r.AddServerKnobs(&s)
+	p, err := build(r)
+	if err != nil || len(p.Knobs) != 1 || p.Knobs[0].Of != s.Kind+" server" || len(p.Knobs[0].Given)+len(p.Knobs[0].Defaults) != len(s.Knobs) {
+		t.Errorf("%+v, %v", p.Knobs, err)
+	}
+}

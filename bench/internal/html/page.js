@@ -167,7 +167,7 @@
     if (!p || !step) return;
     const last = p.c.x.length - 1, idx = p.plot.cursor.idx;
     const next = idx == null ? (step > 0 ? 0 : last) : Math.min(last, Math.max(0, idx + step));
-    p.plot.setCursor({ left: p.plot.valToPos(p.c.x[next], "x"), top: 10 });
+    p.plot.setCursor({ left: p.plot.valToPos(p.c.x[next], "x"), top: 10 }, true, true); // and with it those that have their cursor in common
     e.preventDefault();
   });
 

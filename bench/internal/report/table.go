@@ -42,17 +42,25 @@ func (t *table) write(w io.Writer) {
 	}
 }
 
-// Text writes the whole report for people.
-func (r *Report) Text(w io.Writer) {
+// head says where and with what the figures were measured.
+func (r *Report) head(w io.Writer) {
 	m := &r.MeasuredOn
 	where := fmt.Sprintf("%s, %d cores, %s memory, Linux %s, %s", m.CPUModel, m.Cores, Size(int(m.MemoryBytes)), m.Kernel, m.GoVersion)
 	if m.Ref != "" {
 		where += " (" + m.Ref + ")"
 	}
 	fmt.Fprintf(w, "measured on: %s\n", where)
+	for _, s := range r.Settings {
+		fmt.Fprintf(w, "with %s = %q (%s)\n", s.Key, s.Value, s.From)
+	}
 	if r.Interrupted {
 		fmt.Fprintln(w, "interrupted: the figures cover what was done until then")
 	}
+}
+
+// Text writes the whole report for people.
+func (r *Report) Text(w io.Writer) {
+	r.head(w)
 	for ps := range slices.Chunk(r.Phases, phasesAbreast) {
 		fmt.Fprintln(w)
 		phaseTable(ps).write(w)
@@ -92,7 +100,7 @@ func (r *Report) Text(w io.Writer) {
 	if len(r.SLO) > 0 {
 		fmt.Fprintln(w)
 		if r.SLOTargets != "" {
-			fmt.Fprintf(w, "targets: the seed's for %s%s\n", r.SLOTargets, notRef(m))
+			fmt.Fprintf(w, "targets: the seed's for %s%s\n", r.SLOTargets, notRef(&r.MeasuredOn))
 		}
 		sloTable(r.SLO).write(w)
 	}
