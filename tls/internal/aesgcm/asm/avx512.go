@@ -1,0 +1,286 @@
+package main
+
+import (
+	. "github.com/mmcloughlin/avo/build"
+	. "github.com/mmcloughlin/avo/operand"
+	. "github.com/mmcloughlin/avo/reg"
+)
+
+// General registers of the 512-bit functions.
+var (
+	rKeys    = RAX // *keys
+	rWork    = RBX // *work
+	rSrc     = RCX // moves on with every batch and chunk
+	rDst     = RDX // the same
+	rSrcLeft = RSI // bytes of src not read yet
+	rLeft    = RDI // bytes of dst not written yet: rSrcLeft, or one more with a content type
+	rBatches = R8  // whole batches to come
+	rCommon  = R9  // address of round key rounds-10, so that the last ten rounds of both key sizes have the same offsets
+	rPower   = R10 // power of H for the next chunk, once the number of blocks to the end is known
+	rTmp     = R11
+	rTmp2    = R12
+)
+
+// Vector registers of the 512-bit functions. 0-7 are the blocks in the AES rounds.
+const (
+	vKey      = 8  // the round key at hand, in all lanes
+	vLast     = 9  // last round key ^ data: the last AES round then adds both at once
+	vLo       = 10 // GHASH sums of products not reduced yet: low x low halves,
+	vMid      = 11 // low x high and high x low,
+	vHi       = 12 // high x high
+	vSwap     = 13 // VPSHUFB mask that reverses the bytes of each block
+	vPoly     = 14 // reduction constant
+	vAcc      = 15 // GHASH so far: one value for each lane, to be added to the next four blocks
+	vWhite    = 16 // (nonce, counter base) ^ round key 0, base being that of this batch
+	vWhiteUp  = 17 // the same for the next batch
+	vWhiteMix = 18 // two lanes of each
+	vCount    = 19 // nonce and base of the next batch, base in machine order
+	vStep     = 20 // 32 as a counter
+	vCountSw  = 21 // VPSHUFB mask that makes the counter big-endian
+	vKey0     = 22
+	vData     = 23 // a chunk of ciphertext for GHASH
+	vPow      = 24
+	vP0       = 25 // products; of an even chunk until the odd one's are there: one three-way XOR then adds both
+	vP1       = 26
+	vP2       = 27
+	vP3       = 28
+	vP4       = 29
+	vP5       = 30
+	vJ0       = 31 // nonce and counter 1: the block that masks the tag
+)
+
+var tables struct {
+	counters Mem // for chunk 0 ... 7 of a batch, what the counters differ in from the base, as big-endian counters
+	chunk    Mem // counters of the first chunk, less base, as machine words
+	swap     Mem
+	countSw  Mem
+	step     Mem
+	chunkUp  Mem // 4, the counter step of a chunk, as a machine word
+	poly     Mem // the reduction constant, for multiplications
+	reduce   Mem // x^128 modulo the polynomial
+}
+
+// declareTables512 emits the constants.
+func declareTables512() {
+	var c []uint64
+	for i := range 32 {
+		// Batches start at counter base+2. Blocks 30 and 31 lie beyond the next multiple of 32.
+		c = append(c, 0, uint64((i+2)%32)<<56)
+	}
+	tables.counters = constants("counters", c...)
+	tables.chunk = constants("chunkCounters", 0, 2<<32, 0, 3<<32, 0, 4<<32, 0, 5<<32)
+	tables.swap = constants("byteSwap", 0x08090a0b0c0d0e0f, 0x0001020304050607)
+	tables.countSw = constants("counterSwap", 0x0706050403020100, 0x0c0d0e0f0b0a0908)
+	tables.step = constants("batchStep", 0, 32<<32)
+	tables.chunkUp = constants("chunkStep", 0, 4<<32)
+	tables.poly = constants("poly", 0xc200000000000000, 0)
+	tables.reduce = constants("reduction", 1, 0xc200000000000000)
+}
+
+// broadcast loads 16 bytes into all lanes. It costs a load port only.
+func broadcast(m Mem, v int) { VBROADCASTI32X4(m, z(v)) }
+
+// counterOps sets registers 0-7 to the whitened counter blocks of a batch: one XOR each with a table, where adding, swapping and
+// whitening would be three instructions on busy ports. That is right because the base is a multiple of 32, so that base+i is base^i;
+// the two blocks that cross into the next 32 take the next base.
+func counterOps() []op {
+	ops := []op{func() {
+		VPADDD(z(vStep), z(vCount), z(vCount))
+		VPSHUFB(z(vCountSw), z(vCount), z(vWhiteUp))
+		VPXORQ(z(vKey0), z(vWhiteUp), z(vWhiteUp))
+		VPBLENDMQ(z(vWhiteUp), z(vWhite), K1, z(vWhiteMix))
+	}}
+	for i := range batchWidth {
+		ops = append(ops, func() {
+			white := vWhite
+			if i == batchWidth-1 {
+				white = vWhiteMix
+			}
+			VPXORQ(tables.counters.Offset(i*vector), z(white), z(i))
+		})
+	}
+	return append(ops, func() { VMOVDQA64(z(vWhiteUp), z(vWhite)) })
+}
+
+// aesOps encrypts a batch from rSrc to rDst.
+func aesOps(rounds int) []op {
+	ops := counterOps()
+	for r := 1; r < rounds; r++ {
+		ops = append(ops, func() { broadcast(at(rKeys, offRoundKeys+r*block), vKey) })
+		for i := range batchWidth {
+			ops = append(ops, func() { VAESENC(z(vKey), z(i), z(i)) })
+		}
+	}
+	ops = append(ops, func() { broadcast(at(rKeys, offRoundKeys+rounds*block), vKey) })
+	for i := range batchWidth {
+		ops = append(ops, func() {
+			VPXORQ(at(rSrc, i*vector), z(vKey), z(vLast))
+			VAESENCLAST(z(vLast), z(i), z(i))
+		})
+	}
+	return ops
+}
+
+// storeOps writes the batch and moves on.
+func storeOps() []op {
+	var ops []op
+	for i := range batchWidth {
+		ops = append(ops, func() { VMOVDQU64(z(i), at(rDst, i*vector)) })
+	}
+	return append(ops, func() {
+		ADDQ(I32(batch), rSrc)
+		ADDQ(I32(batch), rDst)
+	})
+}
+
+// hashOps adds a batch of ciphertext at base+disp, with what vAcc holds, to fresh sums. With spread, the powers of all lanes of a
+// chunk are equal: then each lane is a GHASH of its own with H^4, and nothing is added across lanes. That is for batches with more
+// to follow. Otherwise the powers come from rPower, which moves on.
+func hashOps(base Register, disp int, spread bool) []op {
+	var ops []op
+	for i := range batchWidth {
+		ops = append(ops, func() {
+			VMOVDQU64(at(base, disp+i*vector), z(vData))
+			VPSHUFB(z(vSwap), z(vData), z(vData))
+			if i == 0 {
+				VPXORQ(z(vAcc), z(vData), z(vData))
+			}
+		}, func() {
+			if spread {
+				broadcast(at(rKeys, powerAt(4*(batchWidth-i))), vPow)
+			} else {
+				VMOVDQU64(at(rPower, i*vector), z(vPow))
+			}
+		})
+		lo, hi := vP0, vP1
+		if i%2 == 1 {
+			lo, hi = vP2, vP3
+		}
+		ops = append(ops,
+			func() { VPCLMULQDQ(Imm(0x01), z(vPow), z(vData), z(vP4)) },
+			func() { VPCLMULQDQ(Imm(0x10), z(vPow), z(vData), z(vP5)) },
+			func() { VPCLMULQDQ(Imm(0x00), z(vPow), z(vData), z(lo)) },
+			func() { VPCLMULQDQ(Imm(0x11), z(vPow), z(vData), z(hi)) },
+			func() { sum(i == 0, vP4, vP5, vMid) })
+		if i%2 == 1 {
+			ops = append(ops, func() { sum(i == 1, vP0, vP2, vLo) }, func() { sum(i == 1, vP1, vP3, vHi) })
+		}
+	}
+	if !spread {
+		ops = append(ops, func() { ADDQ(I32(batch), rPower) })
+	}
+	return ops
+}
+
+// sum is to = a^b, or to ^= a^b.
+func sum(first bool, a, b, to int) {
+	if first {
+		VPXORQ(z(a), z(b), z(to))
+		return
+	}
+	VPTERNLOGQ(Imm(xor3), z(a), z(b), z(to))
+}
+
+// reduceOps divides the sums by x^128 modulo the POLYVAL polynomial, lane by lane, into vAcc. Each step removes the lowest
+// quadword: it adds that multiple of the polynomial which cancels it.
+func reduceOps() []op {
+	return []op{
+		func() { VPCLMULQDQ(Imm(0), z(vPoly), z(vLo), z(vP0)) },
+		func() { VPSHUFD(Imm(swapHalves), z(vLo), z(vP1)) },
+		func() { sum(false, vP0, vP1, vMid) },
+		func() { VPCLMULQDQ(Imm(0), z(vPoly), z(vMid), z(vP0)) },
+		func() { VPSHUFD(Imm(swapHalves), z(vMid), z(vAcc)) },
+		func() { VPTERNLOGQ(Imm(xor3), z(vP0), z(vHi), z(vAcc)) },
+	}
+}
+
+// foldLanes adds the four lanes of vAcc into its lowest and clears the others.
+func foldLanes() {
+	VEXTRACTI64X4(Imm(1), z(vAcc), y(vP0))
+	VPXORQ(y(vP0), y(vAcc), y(vAcc))
+	VEXTRACTI32X4(Imm(1), y(vAcc), x(vP0))
+	VPXORQ(x(vP0), x(vAcc), x(vAcc))
+}
+
+// multiply adds the products of the data and power registers to the sums; the lanes must not matter, or match.
+func multiply(first bool) {
+	VPCLMULQDQ(Imm(0x01), z(vPow), z(vData), z(vP4))
+	VPCLMULQDQ(Imm(0x10), z(vPow), z(vData), z(vP5))
+	VPCLMULQDQ(Imm(0x00), z(vPow), z(vData), z(vP0))
+	VPCLMULQDQ(Imm(0x11), z(vPow), z(vData), z(vP1))
+	sum(first, vP4, vP5, vMid)
+	if first {
+		VMOVDQA64(z(vP0), z(vLo))
+		VMOVDQA64(z(vP1), z(vHi))
+		return
+	}
+	VPXORQ(z(vP0), z(vLo), z(vLo))
+	VPXORQ(z(vP1), z(vHi), z(vHi))
+}
+
+// setup512 loads constants, the nonce and the hash so far, and hashes the additional data.
+func setup512(n op) {
+	Load(Param("k"), rKeys)
+	Load(Param("w"), rWork)
+	Load(Param("nonce"), rTmp)
+	Comment("The nonce in pieces, as a record layer wrote it: a wide load would wait for those stores to retire.")
+	VMOVD(at(rTmp, 0), x(0))
+	VPINSRD(Imm(1), at(rTmp, 4), x(0), x(0))
+	VPINSRD(Imm(2), at(rTmp, 8), x(0), x(0))
+	MOVL(U32(1), rTmp2.As32())
+	VPINSRD(Imm(3), rTmp2.As32(), x(0), x(1))
+	MOVQ(at(rWork, offBase), rTmp2)
+	VPINSRD(Imm(3), rTmp2.As32(), x(0), x(0))
+	broadcast(tables.countSw, vCountSw)
+	broadcast(at(rKeys, offRoundKeys), vKey0)
+	VSHUFI64X2(Imm(0), z(0), z(0), z(vCount))
+	VPSHUFB(z(vCountSw), z(vCount), z(vWhite))
+	VPXORQ(z(vKey0), z(vWhite), z(vWhite))
+	VMOVDQA64(z(1), z(vJ0))
+	broadcast(tables.step, vStep)
+	broadcast(tables.swap, vSwap)
+	broadcast(tables.poly, vPoly)
+	MOVL(U32(0xf0), rTmp2.As32())
+	KMOVW(rTmp2.As32(), K1)
+	MOVQ(at(rKeys, offRounds), rCommon)
+	SHLQ(Imm(4), rCommon)
+	LEAQ(Mem{Base: rKeys, Index: rCommon, Scale: 1, Disp: offRoundKeys - 10*block}, rCommon)
+	Load(Param("dst"), rDst)
+	Load(Param("src"), rSrc)
+	Load(Param("srcLen"), rSrcLeft)
+	n()
+	VMOVDQU(at(rWork, offAcc), x(vAcc))
+	hashAAD512()
+}
+
+// hashAAD512 hashes up to 16 bytes of additional data, as far as the call has any.
+func hashAAD512() {
+	Load(Param("aadLen"), rTmp2)
+	TESTQ(rTmp2, rTmp2)
+	JZ(LabelRef("hashed"))
+	Load(Param("aad"), rTmp)
+	mask(rTmp2, K2)
+	VMOVDQU8_Z(at(rTmp, 0), K2, x(vData))
+	VPSHUFB(x(vSwap), x(vData), x(vData))
+	VPXORQ(z(vAcc), z(vData), z(vData))
+	VMOVDQU(at(rKeys, powerAt(1)), x(0))
+	VMOVDQA64(z(0), z(vPow))
+	multiply(true)
+	emit(reduceOps())
+	Label("hashed")
+}
+
+// mask sets the lowest n bits of k, at most 64.
+func mask(n GPPhysical, k Register) {
+	MOVQ(I32(-1), R13)
+	BZHIQ(n, R13, R13)
+	KMOVQ(R13, k)
+}
+
+// wipe512 clears every vector register.
+func wipe512() {
+	for i := 16; i < 32; i++ {
+		VPXORQ(x(i), x(i), x(i))
+	}
+	VZEROALL()
+}

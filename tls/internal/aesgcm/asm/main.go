@@ -1,0 +1,18 @@
+package main
+
+import (
+	. "github.com/mmcloughlin/avo/build"
+)
+
+//go:generate go run . -out ../aesgcm_amd64.s -stubs ../stub_amd64.go -pkg aesgcm
+
+func main() {
+	ConstraintExpr("!purego")
+	declareTables512()
+	expandKey(128)
+	expandKey(256)
+	more512()
+	final512(seal)
+	final512(open)
+	Generate()
+}
