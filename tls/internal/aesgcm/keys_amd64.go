@@ -20,7 +20,8 @@ type keys struct {
 	rounds    uint64            // 10 or 14
 	_         uint64            //
 	powers    [powers]fieldElem // H^66 ... H^1
-	_         [32]byte          // the last chunk loads a whole vector of powers; what lies beyond H^1 meets zeros
+	_         [2]fieldElem      // the last chunk loads a whole vector of powers; what lies beyond H^1 meets zeros
+	lowered   [8]fieldElem      // H^4, H^8 ... H^32 times x^-64
 }
 
 // fieldElem is an element of GF(2^128) in byte-reversed order, times x: products in the POLYVAL field are then those of GHASH.

@@ -49,7 +49,7 @@ func TestQuick(t *testing.T) {
 
 func BenchmarkQ(b *testing.B) {
 	for _, kl := range []int{16, 32} {
-		for _, n := range []int{1024, 1025, 4096, 16384, 16385} {
+		for _, n := range []int{1025, 16385} {
 			for _, impl := range []Implementation{AVX512, Go} {
 				key := make([]byte, kl)
 				a, _ := New(key, impl)

@@ -19,6 +19,7 @@ var (
 	rPower   = R10 // power of H for the next chunk, once the number of blocks to the end is known
 	rTmp     = R11
 	rTmp2    = R12
+	rBase    = R13 // counter base of the next batch
 )
 
 // Vector registers of the 512-bit functions. 0-7 are the blocks in the AES rounds.
@@ -34,10 +35,10 @@ const (
 	vWhite    = 16 // (nonce, counter base) ^ round key 0, base being that of this batch
 	vWhiteUp  = 17 // the same for the next batch
 	vWhiteMix = 18 // two lanes of each
-	vCount    = 19 // nonce and base of the next batch, base in machine order
-	vStep     = 20 // 32 as a counter
-	vCountSw  = 21 // VPSHUFB mask that makes the counter big-endian
-	vKey0     = 22
+	vStep     = 21 // in the chunk loop: counter step
+	vWhite0   = 19 // nonce and zero ^ round key 0
+	vLow      = 20 // a power times x^-64
+	vCountSw  = 22 // VPSHUFB mask that makes the counter big-endian
 	vData     = 23 // a chunk of ciphertext for GHASH
 	vPow      = 24
 	vP0       = 25 // products; of an even chunk until the odd one's are there: one three-way XOR then adds both
@@ -46,7 +47,7 @@ const (
 	vP3       = 28
 	vP4       = 29
 	vP5       = 30
-	vJ0       = 31 // nonce and counter 1: the block that masks the tag
+	vJ0       = 31 // (nonce, counter 1) ^ round key 0: the block that masks the tag
 )
 
 var tables struct {
@@ -54,7 +55,6 @@ var tables struct {
 	chunk    Mem // counters of the first chunk, less base, as machine words
 	swap     Mem
 	countSw  Mem
-	step     Mem
 	chunkUp  Mem // 4, the counter step of a chunk, as a machine word
 	poly     Mem // the reduction constant, for multiplications
 	reduce   Mem // x^128 modulo the polynomial
@@ -71,7 +71,6 @@ func declareTables512() {
 	tables.chunk = constants("chunkCounters", 0, 2<<32, 0, 3<<32, 0, 4<<32, 0, 5<<32)
 	tables.swap = constants("byteSwap", 0x08090a0b0c0d0e0f, 0x0001020304050607)
 	tables.countSw = constants("counterSwap", 0x0706050403020100, 0x0c0d0e0f0b0a0908)
-	tables.step = constants("batchStep", 0, 32<<32)
 	tables.chunkUp = constants("chunkStep", 0, 4<<32)
 	tables.poly = constants("poly", 0xc200000000000000, 0)
 	tables.reduce = constants("reduction", 1, 0xc200000000000000)
@@ -85,9 +84,11 @@ func broadcast(m Mem, v int) { VBROADCASTI32X4(m, z(v)) }
 // the two blocks that cross into the next 32 take the next base.
 func counterOps() []op {
 	ops := []op{func() {
-		VPADDD(z(vStep), z(vCount), z(vCount))
-		VPSHUFB(z(vCountSw), z(vCount), z(vWhiteUp))
-		VPXORQ(z(vKey0), z(vWhiteUp), z(vWhiteUp))
+		ADDL(Imm(32), rBase.As32())
+		MOVL(rBase.As32(), rTmp2.As32())
+		BSWAPL(rTmp2.As32())
+		MOVL(rTmp2.As32(), at(rWork, offCounter))
+		VPXORD_BCST(at(rWork, offCounter), z(vWhite0), K4, z(vWhiteUp))
 		VPBLENDMQ(z(vWhiteUp), z(vWhite), K1, z(vWhiteMix))
 	}}
 	for i := range batchWidth {
@@ -133,27 +134,53 @@ func storeOps() []op {
 	})
 }
 
-// hashOps adds a batch of ciphertext at base+disp, with what vAcc holds, to fresh sums. With spread, the powers of all lanes of a
-// chunk are equal: then each lane is a GHASH of its own with H^4, and nothing is added across lanes. That is for batches with more
-// to follow. Otherwise the powers come from rPower, which moves on.
-func hashOps(base Register, disp int, spread bool) []op {
+// spreadOps adds a batch of ciphertext at base+disp, with what vAcc holds, to fresh sums, and reduces them to vAcc. The powers of all
+// lanes of a chunk are equal: each lane is a GHASH of its own with H^4, and nothing is added across lanes. That is for batches with
+// more to follow.
+//
+// A block a = a1*x^64 + a0 times H^n is, up to the factor of x^-128 that the POLYVAL field has, x^-64 * (a1*H^n + a0*G) with
+// G = H^n * x^-64: 192 bits instead of 256, which take two sums instead of three, and one step to reduce instead of two.
+func spreadOps(base Register, disp int) []op {
 	var ops []op
-	for i := range batchWidth {
+	for turn := range batchWidth {
+		// The first chunk comes last: it alone waits for vAcc, the reduction of the batch before.
+		i := (turn + 1) % batchWidth
 		ops = append(ops, func() {
 			VMOVDQU64(at(base, disp+i*vector), z(vData))
 			VPSHUFB(z(vSwap), z(vData), z(vData))
 			if i == 0 {
 				VPXORQ(z(vAcc), z(vData), z(vData))
 			}
-		}, func() {
-			if spread {
-				broadcast(at(rKeys, powerAt(4*(batchWidth-i))), vPow)
-			} else {
-				VMOVDQU64(at(rPower, i*vector), z(vPow))
+		},
+			func() { broadcast(at(rKeys, powerAt(4*(batchWidth-i))), vPow) },
+			func() { broadcast(at(rKeys, loweredAt(4*(batchWidth-i))), vLow) },
+			func() { VPCLMULQDQ(Imm(0x00), z(vLow), z(vData), z(vP0)) },
+			func() { VPCLMULQDQ(Imm(0x01), z(vPow), z(vData), z(vP1)) },
+			func() { VPCLMULQDQ(Imm(0x10), z(vLow), z(vData), z(vP2)) },
+			func() { VPCLMULQDQ(Imm(0x11), z(vPow), z(vData), z(vP3)) },
+			func() { sum(turn == 0, vP0, vP1, vLo) },
+			func() { sum(turn == 0, vP2, vP3, vHi) })
+	}
+	return append(ops,
+		func() { VPCLMULQDQ(Imm(0), z(vPoly), z(vLo), z(vP0)) },
+		func() { VPSHUFD(Imm(swapHalves), z(vLo), z(vAcc)) },
+		func() { VPTERNLOGQ(Imm(xor3), z(vP0), z(vHi), z(vAcc)) })
+}
+
+// lastOps adds the last batch, as spreadOps does, but with the powers at rPower, which moves on, and without reducing.
+func lastOps(base Register, disp int) []op {
+	var ops []op
+	for turn := range batchWidth {
+		i := (turn + 1) % batchWidth
+		ops = append(ops, func() {
+			VMOVDQU64(at(base, disp+i*vector), z(vData))
+			VPSHUFB(z(vSwap), z(vData), z(vData))
+			if i == 0 {
+				VPXORQ(z(vAcc), z(vData), z(vData))
 			}
-		})
+		}, func() { VMOVDQU64(at(rPower, i*vector), z(vPow)) })
 		lo, hi := vP0, vP1
-		if i%2 == 1 {
+		if turn%2 == 1 {
 			lo, hi = vP2, vP3
 		}
 		ops = append(ops,
@@ -161,15 +188,12 @@ func hashOps(base Register, disp int, spread bool) []op {
 			func() { VPCLMULQDQ(Imm(0x10), z(vPow), z(vData), z(vP5)) },
 			func() { VPCLMULQDQ(Imm(0x00), z(vPow), z(vData), z(lo)) },
 			func() { VPCLMULQDQ(Imm(0x11), z(vPow), z(vData), z(hi)) },
-			func() { sum(i == 0, vP4, vP5, vMid) })
-		if i%2 == 1 {
-			ops = append(ops, func() { sum(i == 1, vP0, vP2, vLo) }, func() { sum(i == 1, vP1, vP3, vHi) })
+			func() { sum(turn == 0, vP4, vP5, vMid) })
+		if turn%2 == 1 {
+			ops = append(ops, func() { sum(turn == 1, vP0, vP2, vLo) }, func() { sum(turn == 1, vP1, vP3, vHi) })
 		}
 	}
-	if !spread {
-		ops = append(ops, func() { ADDQ(I32(batch), rPower) })
-	}
-	return ops
+	return append(ops, func() { ADDQ(I32(batch), rPower) })
 }
 
 // sum is to = a^b, or to ^= a^b.
@@ -227,21 +251,26 @@ func setup512(n op) {
 	VMOVD(at(rTmp, 0), x(0))
 	VPINSRD(Imm(1), at(rTmp, 4), x(0), x(0))
 	VPINSRD(Imm(2), at(rTmp, 8), x(0), x(0))
-	MOVL(U32(1), rTmp2.As32())
+	MOVL(U32(1<<24), rTmp2.As32())
 	VPINSRD(Imm(3), rTmp2.As32(), x(0), x(1))
-	MOVQ(at(rWork, offBase), rTmp2)
-	VPINSRD(Imm(3), rTmp2.As32(), x(0), x(0))
+	MOVQ(at(rWork, offBase), rBase)
+	MOVL(rBase.As32(), rTmp2.As32())
+	BSWAPL(rTmp2.As32())
+	VPINSRD(Imm(3), rTmp2.As32(), x(0), x(2))
 	broadcast(tables.countSw, vCountSw)
-	broadcast(at(rKeys, offRoundKeys), vKey0)
-	VSHUFI64X2(Imm(0), z(0), z(0), z(vCount))
-	VPSHUFB(z(vCountSw), z(vCount), z(vWhite))
-	VPXORQ(z(vKey0), z(vWhite), z(vWhite))
-	VMOVDQA64(z(1), z(vJ0))
-	broadcast(tables.step, vStep)
+	broadcast(at(rKeys, offRoundKeys), vKey)
+	VSHUFI64X2(Imm(0), z(0), z(0), z(0))
+	VPXORQ(z(vKey), z(0), z(vWhite0))
+	VSHUFI64X2(Imm(0), z(2), z(2), z(2))
+	VPXORQ(z(vKey), z(2), z(vWhite))
+	VMOVDQA64(z(vWhite0), z(vWhiteUp))
+	VPXORQ(x(vKey), x(1), x(vJ0))
 	broadcast(tables.swap, vSwap)
 	broadcast(tables.poly, vPoly)
-	MOVL(U32(0xf0), rTmp2.As32())
+	MOVL(U32(0xf0), rTmp2.As32()) // quadwords of lanes 2 and 3
 	KMOVW(rTmp2.As32(), K1)
+	MOVL(U32(0x8888), rTmp2.As32()) // the doubleword of the counter in each lane
+	KMOVW(rTmp2.As32(), K4)
 	MOVQ(at(rKeys, offRounds), rCommon)
 	SHLQ(Imm(4), rCommon)
 	LEAQ(Mem{Base: rKeys, Index: rCommon, Scale: 1, Disp: offRoundKeys - 10*block}, rCommon)
@@ -272,9 +301,9 @@ func hashAAD512() {
 
 // mask sets the lowest n bits of k, at most 64.
 func mask(n GPPhysical, k Register) {
-	MOVQ(I32(-1), R13)
-	BZHIQ(n, R13, R13)
-	KMOVQ(R13, k)
+	MOVQ(I32(-1), rBatches)
+	BZHIQ(n, rBatches, rBatches)
+	KMOVQ(rBatches, k)
 }
 
 // wipe512 clears every vector register.

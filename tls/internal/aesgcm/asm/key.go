@@ -159,4 +159,16 @@ func powersOfH() {
 	SUBQ(Imm(2*block), rTmp)
 	DECQ(rTmp2)
 	JNZ(LabelRef("power"))
+	loweredPowers()
+}
+
+// loweredPowers stores H^n * x^-64 for the eight powers that whole batches use: one step of reduction each.
+func loweredPowers() {
+	for n := 4; n <= 4*batchWidth; n += 4 {
+		VMOVDQU(at(rKeys, powerAt(n)), x(kA))
+		VPCLMULQDQ(Imm(0), x(kPoly), x(kA), x(kTmp))
+		VPSHUFD(Imm(swapHalves), x(kA), x(kA))
+		VPXOR(x(kTmp), x(kA), x(kA))
+		VMOVDQU(x(kA), at(rKeys, loweredAt(n)))
+	}
 }

@@ -13,13 +13,15 @@ const (
 	offRounds    = 240 // uint64: 10 or 14
 	offPowers    = 256 // powers H^66 ... H^1 of 16 bytes each: a later block takes a lower power, so descending order is ascending memory
 	powers       = 66
+	offLowered   = offPowers + (powers+2)*block // H^4, H^8 ... H^32 times x^-64; a gap of two blocks lies between
 
-	offAcc   = 0  // GHASH so far, byte-reversed
-	offBase  = 16 // uint64: block counter of the next batch less 2, a multiple of 32
-	offAAD   = 24 // uint64: bytes of additional data in the record
-	offTotal = 32 // uint64: bytes of ciphertext in the record
-	offTag   = 48 // the result of a final call
-	offTail  = 64 // avx2 only: the last, partial 32 bytes
+	offAcc     = 0  // GHASH so far, byte-reversed
+	offBase    = 16 // uint64: block counter of the next batch less 2, a multiple of 32
+	offAAD     = 24 // uint64: bytes of additional data in the record
+	offTotal   = 32 // uint64: bytes of ciphertext in the record
+	offCounter = 40 // uint32: scratch, a big-endian counter
+	offTag     = 48 // the result of a final call
+	offTail    = 64 // avx2 only: the last, partial 32 bytes
 )
 
 const (
@@ -31,6 +33,9 @@ const (
 
 // powerAt is where H^n stands.
 func powerAt(n int) int { return offPowers + (powers-n)*block }
+
+// loweredAt is where H^n * x^-64 stands; n is a multiple of four up to 32.
+func loweredAt(n int) int { return offLowered + (n/4-1)*block }
 
 // op is one instruction, or a few that belong together, not emitted yet.
 type op func()

@@ -97,17 +97,17 @@ func batches(d direction) {
 		DECQ(rBatches)
 		JZ(LabelRef(last))
 		if d == seal {
-			weave(aesOps(rounds), append(hashOps(rDst, -batch, true), reduceOps()...))
+			weave(aesOps(rounds), spreadOps(rDst, -batch))
 		} else {
-			weave(aesOps(rounds), append(hashOps(rSrc, 0, true), reduceOps()...))
+			weave(aesOps(rounds), spreadOps(rSrc, 0))
 		}
 		emit(storeOps())
 		JMP(LabelRef(loop))
 		Label(last)
 		if d == seal {
-			emit(hashOps(rDst, -batch, false))
+			emit(lastOps(rDst, -batch))
 		} else {
-			weave(aesOps(rounds), hashOps(rSrc, 0, false))
+			weave(aesOps(rounds), lastOps(rSrc, 0))
 			emit(storeOps())
 		}
 		Comment("The batches took what was to be added.")
@@ -118,7 +118,9 @@ func batches(d direction) {
 
 // chunks generates the rest of less than a batch: whole chunks of 64 bytes, then what is left, under masks.
 func chunks(d direction) {
-	VPADDD(tables.chunk, z(vCount), z(0))
+	Comment("Counters that may be added to: nonce and base as machine words.")
+	VPBROADCASTD_Z(rBase.As32(), K4, z(0))
+	VPADDD(tables.chunk, z(0), z(0))
 	broadcast(tables.chunkUp, vStep)
 	Label("chunk")
 	CMPQ(rSrcLeft, Imm(vector))
@@ -165,7 +167,7 @@ func chunks(d direction) {
 // keystream sets register 1 to the key stream of the counters in register 0.
 func keystream(label string) {
 	VPSHUFB(z(vCountSw), z(0), z(1))
-	VPXORQ(z(vKey0), z(1), z(1))
+	VPXORQ(z(vWhite0), z(1), z(1))
 	rounds512(label, func(m Op) {
 		VBROADCASTI32X4(m, z(vKey))
 		VAESENC(z(vKey), z(1), z(1))
@@ -199,8 +201,7 @@ func hashChunk() {
 // finish512 hashes the lengths, encrypts the hash with the block of counter 1, and stores it as the tag.
 func finish512() {
 	Comment("The block that masks the tag.")
-	VPSHUFB(x(vCountSw), x(vJ0), x(1))
-	VPXORQ(x(vKey0), x(1), x(1))
+	VMOVDQA64(z(vJ0), z(1))
 	rounds512("mask", func(m Op) { VAESENC(m, x(1), x(1)) })
 	VAESENCLAST(at(rCommon, 10*block), x(1), x(1))
 	Comment("Lengths in bits, in the byte-reversed order of GHASH here.")
