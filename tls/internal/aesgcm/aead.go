@@ -3,7 +3,7 @@ package aesgcm
 import (
 	"crypto/aes"
 	"crypto/cipher"
-	"crypto/subtle"
+	"encoding/binary"
 	"errors"
 )
 
@@ -141,11 +141,17 @@ func (a *AEAD) Open(dst, nonce, ciphertext, additionalData []byte) ([]byte, erro
 	var w work
 	aad := a.begin(&w, n, additionalData)
 	a.openFinal(&w, nonce, aad, out, ciphertext[:n])
-	same := subtle.ConstantTimeCompare(w.tag[:], tag)
+	wrong := difference(&w.tag, tag)
 	w.wipe()
-	if same != 1 {
+	if wrong != 0 {
 		clear(out)
 		return nil, ErrOpen
 	}
 	return whole, nil
+}
+
+// difference is zero if the tags are equal. Its time does not depend on where they differ.
+func difference(a *[Overhead]byte, b []byte) uint64 {
+	return binary.LittleEndian.Uint64(a[:8])^binary.LittleEndian.Uint64(b[:8]) |
+		binary.LittleEndian.Uint64(a[8:])^binary.LittleEndian.Uint64(b[8:Overhead])
 }

@@ -2727,8 +2727,18 @@ chunkRounds:
 	JMP             chunk
 
 part:
-	TESTQ           DI, DI
-	JZ              lengths
+	TESTQ DI, DI
+	JZ    lengths
+
+	// With a lane to spare, the block that masks the tag goes along in it.
+	CMPQ         DI, $0x30
+	JA           full
+	MOVL         $0x00008000, R12
+	KMOVW        R12, K2
+	MOVL         $0x00000001, R12
+	VPBROADCASTD R12, K2, Z0
+
+full:
 	VPSHUFB         Z22, Z0, Z1
 	VPXORQ          Z19, Z1, Z1
 	CMPQ            R9, AX
@@ -2763,6 +2773,7 @@ partRounds:
 	VAESENC         Z8, Z1, Z1
 	VBROADCASTI32X4 160(R9), Z8
 	VAESENCLAST     Z8, Z1, Z1
+	VEXTRACTI32X4   $0x03, Z1, X18
 	MOVQ            $-1, R8
 	BZHIQ           SI, R8, R8
 	KMOVQ           R8, K2
@@ -2791,7 +2802,9 @@ partRounds:
 	VPXORQ       Z26, Z12, Z12
 
 lengths:
-	// The block that masks the tag.
+	LEAQ      -1(DI), R11
+	CMPQ      R11, $0x30
+	JB        masked
 	VMOVDQA64 Z31, Z1
 	CMPQ      R9, AX
 	JE        maskRounds
@@ -2810,8 +2823,9 @@ maskRounds:
 	VAESENC     112(R9), X1, X1
 	VAESENC     128(R9), X1, X1
 	VAESENC     144(R9), X1, X1
-	VAESENCLAST 160(R9), X1, X1
+	VAESENCLAST 160(R9), X1, X18
 
+masked:
 	// Lengths in bits, in the byte-reversed order of GHASH here.
 	MOVQ          32(BX), R11
 	SHLQ          $0x03, R11
@@ -2840,7 +2854,7 @@ maskRounds:
 	VEXTRACTI32X4 $0x01, Y15, X25
 	VPXORQ        X25, X15, X15
 	VPSHUFB       X13, X15, X15
-	VPXORQ        X1, X15, X15
+	VPXORQ        X18, X15, X15
 	VMOVDQU       X15, 48(BX)
 	VPXORQ        X16, X16, X16
 	VPXORQ        X17, X17, X17
@@ -3919,8 +3933,18 @@ chunkRounds:
 	JMP             chunk
 
 part:
-	TESTQ           DI, DI
-	JZ              lengths
+	TESTQ DI, DI
+	JZ    lengths
+
+	// With a lane to spare, the block that masks the tag goes along in it.
+	CMPQ         DI, $0x30
+	JA           full
+	MOVL         $0x00008000, R12
+	KMOVW        R12, K2
+	MOVL         $0x00000001, R12
+	VPBROADCASTD R12, K2, Z0
+
+full:
 	VPSHUFB         Z22, Z0, Z1
 	VPXORQ          Z19, Z1, Z1
 	CMPQ            R9, AX
@@ -3955,6 +3979,7 @@ partRounds:
 	VAESENC         Z8, Z1, Z1
 	VBROADCASTI32X4 160(R9), Z8
 	VAESENCLAST     Z8, Z1, Z1
+	VEXTRACTI32X4   $0x03, Z1, X18
 	MOVQ            $-1, R8
 	BZHIQ           SI, R8, R8
 	KMOVQ           R8, K2
@@ -3974,7 +3999,9 @@ partRounds:
 	VPXORQ          Z26, Z12, Z12
 
 lengths:
-	// The block that masks the tag.
+	LEAQ      -1(DI), R11
+	CMPQ      R11, $0x30
+	JB        masked
 	VMOVDQA64 Z31, Z1
 	CMPQ      R9, AX
 	JE        maskRounds
@@ -3993,8 +4020,9 @@ maskRounds:
 	VAESENC     112(R9), X1, X1
 	VAESENC     128(R9), X1, X1
 	VAESENC     144(R9), X1, X1
-	VAESENCLAST 160(R9), X1, X1
+	VAESENCLAST 160(R9), X1, X18
 
+masked:
 	// Lengths in bits, in the byte-reversed order of GHASH here.
 	MOVQ          32(BX), R11
 	SHLQ          $0x03, R11
@@ -4023,7 +4051,7 @@ maskRounds:
 	VEXTRACTI32X4 $0x01, Y15, X25
 	VPXORQ        X25, X15, X15
 	VPSHUFB       X13, X15, X15
-	VPXORQ        X1, X15, X15
+	VPXORQ        X18, X15, X15
 	VMOVDQU       X15, 48(BX)
 	VPXORQ        X16, X16, X16
 	VPXORQ        X17, X17, X17

@@ -47,6 +47,7 @@ const (
 	vP3       = 28
 	vP4       = 29
 	vP5       = 30
+	vMasked   = 18 // after the batches: vJ0 encrypted
 	vJ0       = 31 // (nonce, counter 1) ^ round key 0: the block that masks the tag
 )
 

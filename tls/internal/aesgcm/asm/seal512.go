@@ -144,7 +144,16 @@ func chunks(d direction) {
 	Label("part")
 	TESTQ(rLeft, rLeft)
 	JZ(LabelRef("lengths"))
+	Comment("With a lane to spare, the block that masks the tag goes along in it.")
+	CMPQ(rLeft, Imm(vector-block))
+	JA(LabelRef("full"))
+	MOVL(U32(0x8000), rTmp2.As32())
+	KMOVW(rTmp2.As32(), K2)
+	MOVL(U32(1), rTmp2.As32())
+	VPBROADCASTD(rTmp2.As32(), K2, z(0))
+	Label("full")
 	keystream("part")
+	VEXTRACTI32X4(Imm(3), z(1), x(vMasked))
 	mask(rSrcLeft, K2)
 	VMOVDQU8_Z(at(rSrc, 0), K2, z(vData))
 	if d == seal {
@@ -200,10 +209,13 @@ func hashChunk() {
 
 // finish512 hashes the lengths, encrypts the hash with the block of counter 1, and stores it as the tag.
 func finish512() {
-	Comment("The block that masks the tag.")
+	LEAQ(at(rLeft, -1), rTmp)
+	CMPQ(rTmp, Imm(vector-block))
+	JB(LabelRef("masked"))
 	VMOVDQA64(z(vJ0), z(1))
 	rounds512("mask", func(m Op) { VAESENC(m, x(1), x(1)) })
-	VAESENCLAST(at(rCommon, 10*block), x(1), x(1))
+	VAESENCLAST(at(rCommon, 10*block), x(1), x(vMasked))
+	Label("masked")
 	Comment("Lengths in bits, in the byte-reversed order of GHASH here.")
 	MOVQ(at(rWork, offTotal), rTmp)
 	SHLQ(Imm(3), rTmp)
@@ -218,6 +230,6 @@ func finish512() {
 	emit(reduceOps())
 	foldLanes()
 	VPSHUFB(x(vSwap), x(vAcc), x(vAcc))
-	VPXORQ(x(1), x(vAcc), x(vAcc))
+	VPXORQ(x(vMasked), x(vAcc), x(vAcc))
 	VMOVDQU(x(vAcc), at(rWork, offTag))
 }
