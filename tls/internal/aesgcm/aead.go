@@ -141,7 +141,7 @@ func (a *AEAD) Open(dst, nonce, ciphertext, additionalData []byte) ([]byte, erro
 	var w work
 	aad := a.begin(&w, n, additionalData)
 	a.openFinal(&w, nonce, aad, out, ciphertext[:n])
-	wrong := difference(&w.tag, tag)
+	wrong := difference(w.tag[:], tag)
 	w.wipe()
 	if wrong != 0 {
 		clear(out)
@@ -151,7 +151,7 @@ func (a *AEAD) Open(dst, nonce, ciphertext, additionalData []byte) ([]byte, erro
 }
 
 // difference is zero if the tags are equal. Its time does not depend on where they differ.
-func difference(a *[Overhead]byte, b []byte) uint64 {
+func difference(a []byte, b []byte) uint64 {
 	return binary.LittleEndian.Uint64(a[:8])^binary.LittleEndian.Uint64(b[:8]) |
 		binary.LittleEndian.Uint64(a[8:])^binary.LittleEndian.Uint64(b[8:Overhead])
 }

@@ -82,11 +82,15 @@ GLOBL chunkCounters<>(SB), RODATA|NOPTR, $64
 
 DATA byteSwap<>+0(SB)/8, $0x08090a0b0c0d0e0f
 DATA byteSwap<>+8(SB)/8, $0x0001020304050607
-GLOBL byteSwap<>(SB), RODATA|NOPTR, $16
+DATA byteSwap<>+16(SB)/8, $0x08090a0b0c0d0e0f
+DATA byteSwap<>+24(SB)/8, $0x0001020304050607
+GLOBL byteSwap<>(SB), RODATA|NOPTR, $32
 
 DATA counterSwap<>+0(SB)/8, $0x0706050403020100
 DATA counterSwap<>+8(SB)/8, $0x0c0d0e0f0b0a0908
-GLOBL counterSwap<>(SB), RODATA|NOPTR, $16
+DATA counterSwap<>+16(SB)/8, $0x0706050403020100
+DATA counterSwap<>+24(SB)/8, $0x0c0d0e0f0b0a0908
+GLOBL counterSwap<>(SB), RODATA|NOPTR, $32
 
 DATA chunkStep<>+0(SB)/8, $0x0000000000000000
 DATA chunkStep<>+8(SB)/8, $0x0000000400000000
@@ -94,11 +98,55 @@ GLOBL chunkStep<>(SB), RODATA|NOPTR, $16
 
 DATA poly<>+0(SB)/8, $0xc200000000000000
 DATA poly<>+8(SB)/8, $0x0000000000000000
-GLOBL poly<>(SB), RODATA|NOPTR, $16
+DATA poly<>+16(SB)/8, $0xc200000000000000
+DATA poly<>+24(SB)/8, $0x0000000000000000
+GLOBL poly<>(SB), RODATA|NOPTR, $32
 
 DATA reduction<>+0(SB)/8, $0x0000000000000001
 DATA reduction<>+8(SB)/8, $0xc200000000000000
 GLOBL reduction<>(SB), RODATA|NOPTR, $16
+
+DATA pairCounters<>+0(SB)/8, $0x0000000000000000
+DATA pairCounters<>+8(SB)/8, $0x0000000200000000
+DATA pairCounters<>+16(SB)/8, $0x0000000000000000
+DATA pairCounters<>+24(SB)/8, $0x0000000300000000
+GLOBL pairCounters<>(SB), RODATA|NOPTR, $32
+
+DATA pairStep<>+0(SB)/8, $0x0000000000000000
+DATA pairStep<>+8(SB)/8, $0x0000000200000000
+DATA pairStep<>+16(SB)/8, $0x0000000000000000
+DATA pairStep<>+24(SB)/8, $0x0000000200000000
+GLOBL pairStep<>(SB), RODATA|NOPTR, $32
+
+DATA tailMask<>+0(SB)/8, $0xffffffffffffffff
+DATA tailMask<>+8(SB)/8, $0xffffffffffffffff
+DATA tailMask<>+16(SB)/8, $0xffffffffffffffff
+DATA tailMask<>+24(SB)/8, $0xffffffffffffffff
+DATA tailMask<>+32(SB)/8, $0x0000000000000000
+DATA tailMask<>+40(SB)/8, $0x0000000000000000
+DATA tailMask<>+48(SB)/8, $0x0000000000000000
+DATA tailMask<>+56(SB)/8, $0x0000000000000000
+GLOBL tailMask<>(SB), RODATA|NOPTR, $64
+
+// func cpuid(leaf uint32, subleaf uint32) (a uint32, b uint32, c uint32, d uint32)
+// Requires: CPUID
+TEXT ·cpuid(SB), NOSPLIT, $0-24
+	MOVL leaf+0(FP), AX
+	MOVL subleaf+4(FP), CX
+	CPUID
+	MOVL AX, a+8(FP)
+	MOVL BX, b+12(FP)
+	MOVL CX, c+16(FP)
+	MOVL DX, d+20(FP)
+	RET
+
+// func xgetbv() (a uint32, d uint32)
+TEXT ·xgetbv(SB), NOSPLIT, $0-8
+	XORL CX, CX
+	XGETBV
+	MOVL AX, a+0(FP)
+	MOVL DX, d+4(FP)
+	RET
 
 // func expand128(k *byte, key *byte)
 // Requires: AES, AVX, AVX2, PCLMULQDQ, VPCLMULQDQ
@@ -659,6 +707,42 @@ power:
 	VPSHUFD    $0x4e, X8, X8
 	VPXOR      X12, X8, X8
 	VMOVDQU    X8, 1456(AX)
+	VZEROALL
+	RET
+
+// func hashBlocks(k *byte, w *byte, data *byte, n int)
+// Requires: AVX, PCLMULQDQ
+TEXT ·hashBlocks(SB), NOSPLIT, $0-32
+	MOVQ    k+0(FP), AX
+	MOVQ    w+8(FP), BX
+	MOVQ    data+16(FP), R11
+	MOVQ    n+24(FP), R12
+	VMOVDQU poly<>+0(SB), X5
+	VMOVDQU 1296(AX), X6
+	VMOVDQU (BX), X8
+
+block:
+	VMOVDQU    (R11), X12
+	VPSHUFB    byteSwap<>+0(SB), X12, X12
+	VPXOR      X12, X8, X8
+	VPCLMULQDQ $0x01, X8, X6, X10
+	VPCLMULQDQ $0x10, X8, X6, X12
+	VPCLMULQDQ $0x00, X8, X6, X9
+	VPCLMULQDQ $0x11, X8, X6, X11
+	VPXOR      X12, X10, X10
+	VPCLMULQDQ $0x00, X5, X9, X12
+	VPSHUFD    $0x4e, X9, X9
+	VPXOR      X12, X10, X10
+	VPXOR      X9, X10, X10
+	VPCLMULQDQ $0x00, X5, X10, X12
+	VPSHUFD    $0x4e, X10, X10
+	VPXOR      X12, X11, X11
+	VPXOR      X10, X11, X11
+	VMOVDQA    X11, X8
+	ADDQ       $0x10, R11
+	DECQ       R12
+	JNZ        block
+	VMOVDQU    X8, (BX)
 	VZEROALL
 	RET
 
@@ -2826,7 +2910,6 @@ maskRounds:
 	VAESENCLAST 160(R9), X1, X18
 
 masked:
-	// Lengths in bits, in the byte-reversed order of GHASH here.
 	MOVQ          32(BX), R11
 	SHLQ          $0x03, R11
 	MOVQ          24(BX), R12
@@ -4023,7 +4106,6 @@ maskRounds:
 	VAESENCLAST 160(R9), X1, X18
 
 masked:
-	// Lengths in bits, in the byte-reversed order of GHASH here.
 	MOVQ          32(BX), R11
 	SHLQ          $0x03, R11
 	MOVQ          24(BX), R12
@@ -4069,5 +4151,3444 @@ masked:
 	VPXORQ        X29, X29, X29
 	VPXORQ        X30, X30, X30
 	VPXORQ        X31, X31, X31
+	VZEROALL
+	RET
+
+// func sealMore256(k *byte, w *byte, nonce *byte, aadLen int, dst *byte, src *byte, srcLen int)
+// Requires: AVX, AVX2, VAES, VPCLMULQDQ
+TEXT ·sealMore256(SB), NOSPLIT, $0-56
+	MOVQ        k+0(FP), AX
+	MOVQ        w+8(FP), BX
+	MOVQ        nonce+16(FP), R11
+	VMOVD       (R11), X0
+	VPINSRD     $0x01, 4(R11), X0, X0
+	VPINSRD     $0x02, 8(R11), X0, X0
+	MOVQ        16(BX), R11
+	VPINSRD     $0x03, R11, X0, X0
+	VINSERTI128 $0x01, X0, Y0, Y0
+	VPADDD      pairCounters<>+0(SB), Y0, Y15
+	MOVQ        240(AX), R9
+	SHLQ        $0x04, R9
+	LEAQ        -160(AX)(R9*1), R9
+	MOVQ        dst+32(FP), DX
+	MOVQ        src+40(FP), CX
+	MOVQ        srcLen+48(FP), SI
+	VMOVDQU     (BX), X14
+	MOVQ        aadLen+24(FP), R11
+	TESTQ       R11, R11
+	JZ          hashed
+	VMOVDQU     96(BX), X13
+	VPSHUFB     byteSwap<>+0(SB), X13, X13
+	VPXOR       X14, X13, X13
+
+	// What the upper lane of the power is does not matter: that of the data is zero.
+	VPCLMULQDQ   $0x00, 1296(AX), Y13, Y10
+	VPCLMULQDQ   $0x11, 1296(AX), Y13, Y12
+	VPCLMULQDQ   $0x01, 1296(AX), Y13, Y11
+	VPCLMULQDQ   $0x10, 1296(AX), Y13, Y9
+	VPXOR        Y9, Y11, Y11
+	VPCLMULQDQ   $0x00, poly<>+0(SB), Y10, Y9
+	VPSHUFD      $0x4e, Y10, Y10
+	VPXOR        Y9, Y11, Y11
+	VPXOR        Y10, Y11, Y11
+	VPCLMULQDQ   $0x00, poly<>+0(SB), Y11, Y9
+	VPSHUFD      $0x4e, Y11, Y11
+	VPXOR        Y9, Y12, Y12
+	VPXOR        Y11, Y12, Y12
+	VEXTRACTI128 $0x01, Y12, X9
+	VPXOR        X9, X12, X14
+
+hashed:
+	MOVQ           SI, R8
+	SHRQ           $0x08, R8
+	LEAQ           1056(AX), R12
+	LEAQ           1056(AX), R10
+	CMPQ           240(AX), $0x0a
+	JNE            long14
+	VBROADCASTI128 (AX), Y8
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y0
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y0, Y0
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y1
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y1, Y1
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y2
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y2, Y2
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y3
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y3, Y3
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y4
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y4, Y4
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y5
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y5, Y5
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y6
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y6, Y6
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y7
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y7, Y7
+	VBROADCASTI128 16(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 32(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 48(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 64(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 80(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 96(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 112(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 128(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 144(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 160(AX), Y8
+	VPXOR          (CX), Y8, Y9
+	VAESENCLAST    Y9, Y0, Y0
+	VPXOR          32(CX), Y8, Y9
+	VAESENCLAST    Y9, Y1, Y1
+	VPXOR          64(CX), Y8, Y9
+	VAESENCLAST    Y9, Y2, Y2
+	VPXOR          96(CX), Y8, Y9
+	VAESENCLAST    Y9, Y3, Y3
+	VPXOR          128(CX), Y8, Y9
+	VAESENCLAST    Y9, Y4, Y4
+	VPXOR          160(CX), Y8, Y9
+	VAESENCLAST    Y9, Y5, Y5
+	VPXOR          192(CX), Y8, Y9
+	VAESENCLAST    Y9, Y6, Y6
+	VPXOR          224(CX), Y8, Y9
+	VAESENCLAST    Y9, Y7, Y7
+	VMOVDQU        Y0, (DX)
+	VMOVDQU        Y1, 32(DX)
+	VMOVDQU        Y2, 64(DX)
+	VMOVDQU        Y3, 96(DX)
+	VMOVDQU        Y4, 128(DX)
+	VMOVDQU        Y5, 160(DX)
+	VMOVDQU        Y6, 192(DX)
+	VMOVDQU        Y7, 224(DX)
+	ADDQ           $+256, CX
+	ADDQ           $+256, DX
+
+loop10:
+	DECQ           R8
+	JZ             last10
+	VBROADCASTI128 (AX), Y8
+	VMOVDQU        -224(DX), Y13
+	VPSHUFB        byteSwap<>+0(SB), Y13, Y13
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y0
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y0, Y0
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y1
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y1, Y1
+	VPCLMULQDQ     $0x00, 32(R10), Y13, Y10
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y2
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y2, Y2
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y3
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y3, Y3
+	VPCLMULQDQ     $0x11, 32(R10), Y13, Y12
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y4
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y4, Y4
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y5
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y5, Y5
+	VPCLMULQDQ     $0x01, 32(R10), Y13, Y11
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y6
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y6, Y6
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y7
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y7, Y7
+	VBROADCASTI128 16(AX), Y8
+	VPCLMULQDQ     $0x10, 32(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VMOVDQU        -192(DX), Y13
+	VPSHUFB        byteSwap<>+0(SB), Y13, Y13
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VPCLMULQDQ     $0x00, 64(R10), Y13, Y9
+	VPXOR          Y9, Y10, Y10
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VPCLMULQDQ     $0x11, 64(R10), Y13, Y9
+	VPXOR          Y9, Y12, Y12
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 32(AX), Y8
+	VPCLMULQDQ     $0x01, 64(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VPCLMULQDQ     $0x10, 64(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VMOVDQU        -160(DX), Y13
+	VPSHUFB        byteSwap<>+0(SB), Y13, Y13
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VPCLMULQDQ     $0x00, 96(R10), Y13, Y9
+	VPXOR          Y9, Y10, Y10
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 48(AX), Y8
+	VPCLMULQDQ     $0x11, 96(R10), Y13, Y9
+	VPXOR          Y9, Y12, Y12
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VPCLMULQDQ     $0x01, 96(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VPCLMULQDQ     $0x10, 96(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VMOVDQU        -128(DX), Y13
+	VPSHUFB        byteSwap<>+0(SB), Y13, Y13
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 64(AX), Y8
+	VPCLMULQDQ     $0x00, 128(R10), Y13, Y9
+	VPXOR          Y9, Y10, Y10
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VPCLMULQDQ     $0x11, 128(R10), Y13, Y9
+	VPXOR          Y9, Y12, Y12
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VPCLMULQDQ     $0x01, 128(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VPCLMULQDQ     $0x10, 128(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 80(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VMOVDQU        -96(DX), Y13
+	VPSHUFB        byteSwap<>+0(SB), Y13, Y13
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VPCLMULQDQ     $0x00, 160(R10), Y13, Y9
+	VPXOR          Y9, Y10, Y10
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VPCLMULQDQ     $0x11, 160(R10), Y13, Y9
+	VPXOR          Y9, Y12, Y12
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VPCLMULQDQ     $0x01, 160(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 96(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VPCLMULQDQ     $0x10, 160(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VMOVDQU        -64(DX), Y13
+	VPSHUFB        byteSwap<>+0(SB), Y13, Y13
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VPCLMULQDQ     $0x00, 192(R10), Y13, Y9
+	VPXOR          Y9, Y10, Y10
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VPCLMULQDQ     $0x11, 192(R10), Y13, Y9
+	VPXOR          Y9, Y12, Y12
+	VBROADCASTI128 112(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VPCLMULQDQ     $0x01, 192(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VPCLMULQDQ     $0x10, 192(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VMOVDQU        -32(DX), Y13
+	VPSHUFB        byteSwap<>+0(SB), Y13, Y13
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VPCLMULQDQ     $0x00, 224(R10), Y13, Y9
+	VPXOR          Y9, Y10, Y10
+	VBROADCASTI128 128(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VPCLMULQDQ     $0x11, 224(R10), Y13, Y9
+	VPXOR          Y9, Y12, Y12
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VPCLMULQDQ     $0x01, 224(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VPCLMULQDQ     $0x10, 224(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VMOVDQU        -256(DX), Y13
+	VPSHUFB        byteSwap<>+0(SB), Y13, Y13
+	VPXOR          Y14, Y13, Y13
+	VBROADCASTI128 144(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VPCLMULQDQ     $0x00, (R10), Y13, Y9
+	VPXOR          Y9, Y10, Y10
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VPCLMULQDQ     $0x11, (R10), Y13, Y9
+	VPXOR          Y9, Y12, Y12
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VPCLMULQDQ     $0x01, (R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VPCLMULQDQ     $0x10, (R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VBROADCASTI128 160(AX), Y8
+	VPXOR          (CX), Y8, Y9
+	VAESENCLAST    Y9, Y0, Y0
+	VPXOR          32(CX), Y8, Y9
+	VAESENCLAST    Y9, Y1, Y1
+	VPCLMULQDQ     $0x00, poly<>+0(SB), Y10, Y9
+	VPSHUFD        $0x4e, Y10, Y10
+	VPXOR          Y9, Y11, Y11
+	VPXOR          Y10, Y11, Y11
+	VPXOR          64(CX), Y8, Y9
+	VAESENCLAST    Y9, Y2, Y2
+	VPXOR          96(CX), Y8, Y9
+	VAESENCLAST    Y9, Y3, Y3
+	VPCLMULQDQ     $0x00, poly<>+0(SB), Y11, Y9
+	VPSHUFD        $0x4e, Y11, Y11
+	VPXOR          Y9, Y12, Y12
+	VPXOR          Y11, Y12, Y12
+	VPXOR          128(CX), Y8, Y9
+	VAESENCLAST    Y9, Y4, Y4
+	VPXOR          160(CX), Y8, Y9
+	VAESENCLAST    Y9, Y5, Y5
+	VEXTRACTI128   $0x01, Y12, X9
+	VPXOR          X9, X12, X14
+	VPXOR          192(CX), Y8, Y9
+	VAESENCLAST    Y9, Y6, Y6
+	VPXOR          224(CX), Y8, Y9
+	VAESENCLAST    Y9, Y7, Y7
+	VMOVDQU        Y0, (DX)
+	VMOVDQU        Y1, 32(DX)
+	VMOVDQU        Y2, 64(DX)
+	VMOVDQU        Y3, 96(DX)
+	VMOVDQU        Y4, 128(DX)
+	VMOVDQU        Y5, 160(DX)
+	VMOVDQU        Y6, 192(DX)
+	VMOVDQU        Y7, 224(DX)
+	ADDQ           $+256, CX
+	ADDQ           $+256, DX
+	JMP            loop10
+
+last10:
+	MOVQ       R12, R10
+	VMOVDQU    -224(DX), Y13
+	VPSHUFB    byteSwap<>+0(SB), Y13, Y13
+	VPCLMULQDQ $0x00, 32(R10), Y13, Y10
+	VPCLMULQDQ $0x11, 32(R10), Y13, Y12
+	VPCLMULQDQ $0x01, 32(R10), Y13, Y11
+	VPCLMULQDQ $0x10, 32(R10), Y13, Y9
+	VPXOR      Y9, Y11, Y11
+	VMOVDQU    -192(DX), Y13
+	VPSHUFB    byteSwap<>+0(SB), Y13, Y13
+	VPCLMULQDQ $0x00, 64(R10), Y13, Y9
+	VPXOR      Y9, Y10, Y10
+	VPCLMULQDQ $0x11, 64(R10), Y13, Y9
+	VPXOR      Y9, Y12, Y12
+	VPCLMULQDQ $0x01, 64(R10), Y13, Y9
+	VPXOR      Y9, Y11, Y11
+	VPCLMULQDQ $0x10, 64(R10), Y13, Y9
+	VPXOR      Y9, Y11, Y11
+	VMOVDQU    -160(DX), Y13
+	VPSHUFB    byteSwap<>+0(SB), Y13, Y13
+	VPCLMULQDQ $0x00, 96(R10), Y13, Y9
+	VPXOR      Y9, Y10, Y10
+	VPCLMULQDQ $0x11, 96(R10), Y13, Y9
+	VPXOR      Y9, Y12, Y12
+	VPCLMULQDQ $0x01, 96(R10), Y13, Y9
+	VPXOR      Y9, Y11, Y11
+	VPCLMULQDQ $0x10, 96(R10), Y13, Y9
+	VPXOR      Y9, Y11, Y11
+	VMOVDQU    -128(DX), Y13
+	VPSHUFB    byteSwap<>+0(SB), Y13, Y13
+	VPCLMULQDQ $0x00, 128(R10), Y13, Y9
+	VPXOR      Y9, Y10, Y10
+	VPCLMULQDQ $0x11, 128(R10), Y13, Y9
+	VPXOR      Y9, Y12, Y12
+	VPCLMULQDQ $0x01, 128(R10), Y13, Y9
+	VPXOR      Y9, Y11, Y11
+	VPCLMULQDQ $0x10, 128(R10), Y13, Y9
+	VPXOR      Y9, Y11, Y11
+	VMOVDQU    -96(DX), Y13
+	VPSHUFB    byteSwap<>+0(SB), Y13, Y13
+	VPCLMULQDQ $0x00, 160(R10), Y13, Y9
+	VPXOR      Y9, Y10, Y10
+	VPCLMULQDQ $0x11, 160(R10), Y13, Y9
+	VPXOR      Y9, Y12, Y12
+	VPCLMULQDQ $0x01, 160(R10), Y13, Y9
+	VPXOR      Y9, Y11, Y11
+	VPCLMULQDQ $0x10, 160(R10), Y13, Y9
+	VPXOR      Y9, Y11, Y11
+	VMOVDQU    -64(DX), Y13
+	VPSHUFB    byteSwap<>+0(SB), Y13, Y13
+	VPCLMULQDQ $0x00, 192(R10), Y13, Y9
+	VPXOR      Y9, Y10, Y10
+	VPCLMULQDQ $0x11, 192(R10), Y13, Y9
+	VPXOR      Y9, Y12, Y12
+	VPCLMULQDQ $0x01, 192(R10), Y13, Y9
+	VPXOR      Y9, Y11, Y11
+	VPCLMULQDQ $0x10, 192(R10), Y13, Y9
+	VPXOR      Y9, Y11, Y11
+	VMOVDQU    -32(DX), Y13
+	VPSHUFB    byteSwap<>+0(SB), Y13, Y13
+	VPCLMULQDQ $0x00, 224(R10), Y13, Y9
+	VPXOR      Y9, Y10, Y10
+	VPCLMULQDQ $0x11, 224(R10), Y13, Y9
+	VPXOR      Y9, Y12, Y12
+	VPCLMULQDQ $0x01, 224(R10), Y13, Y9
+	VPXOR      Y9, Y11, Y11
+	VPCLMULQDQ $0x10, 224(R10), Y13, Y9
+	VPXOR      Y9, Y11, Y11
+	VMOVDQU    -256(DX), Y13
+	VPSHUFB    byteSwap<>+0(SB), Y13, Y13
+	VPXOR      Y14, Y13, Y13
+	VPCLMULQDQ $0x00, (R10), Y13, Y9
+	VPXOR      Y9, Y10, Y10
+	VPCLMULQDQ $0x11, (R10), Y13, Y9
+	VPXOR      Y9, Y12, Y12
+	VPCLMULQDQ $0x01, (R10), Y13, Y9
+	VPXOR      Y9, Y11, Y11
+	VPCLMULQDQ $0x10, (R10), Y13, Y9
+	VPXOR      Y9, Y11, Y11
+	ADDQ       $+256, R10
+	VPXOR      X14, X14, X14
+	JMP        batched
+
+long14:
+	VBROADCASTI128 (AX), Y8
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y0
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y0, Y0
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y1
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y1, Y1
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y2
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y2, Y2
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y3
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y3, Y3
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y4
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y4, Y4
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y5
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y5, Y5
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y6
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y6, Y6
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y7
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y7, Y7
+	VBROADCASTI128 16(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 32(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 48(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 64(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 80(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 96(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 112(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 128(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 144(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 160(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 176(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 192(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 208(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 224(AX), Y8
+	VPXOR          (CX), Y8, Y9
+	VAESENCLAST    Y9, Y0, Y0
+	VPXOR          32(CX), Y8, Y9
+	VAESENCLAST    Y9, Y1, Y1
+	VPXOR          64(CX), Y8, Y9
+	VAESENCLAST    Y9, Y2, Y2
+	VPXOR          96(CX), Y8, Y9
+	VAESENCLAST    Y9, Y3, Y3
+	VPXOR          128(CX), Y8, Y9
+	VAESENCLAST    Y9, Y4, Y4
+	VPXOR          160(CX), Y8, Y9
+	VAESENCLAST    Y9, Y5, Y5
+	VPXOR          192(CX), Y8, Y9
+	VAESENCLAST    Y9, Y6, Y6
+	VPXOR          224(CX), Y8, Y9
+	VAESENCLAST    Y9, Y7, Y7
+	VMOVDQU        Y0, (DX)
+	VMOVDQU        Y1, 32(DX)
+	VMOVDQU        Y2, 64(DX)
+	VMOVDQU        Y3, 96(DX)
+	VMOVDQU        Y4, 128(DX)
+	VMOVDQU        Y5, 160(DX)
+	VMOVDQU        Y6, 192(DX)
+	VMOVDQU        Y7, 224(DX)
+	ADDQ           $+256, CX
+	ADDQ           $+256, DX
+
+loop14:
+	DECQ           R8
+	JZ             last14
+	VBROADCASTI128 (AX), Y8
+	VMOVDQU        -224(DX), Y13
+	VPSHUFB        byteSwap<>+0(SB), Y13, Y13
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y0
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y0, Y0
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y1
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y1, Y1
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y2
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y2, Y2
+	VPCLMULQDQ     $0x00, 32(R10), Y13, Y10
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y3
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y3, Y3
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y4
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y4, Y4
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y5
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y5, Y5
+	VPCLMULQDQ     $0x11, 32(R10), Y13, Y12
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y6
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y6, Y6
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y7
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y7, Y7
+	VBROADCASTI128 16(AX), Y8
+	VPCLMULQDQ     $0x01, 32(R10), Y13, Y11
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VPCLMULQDQ     $0x10, 32(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VMOVDQU        -192(DX), Y13
+	VPSHUFB        byteSwap<>+0(SB), Y13, Y13
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 32(AX), Y8
+	VPCLMULQDQ     $0x00, 64(R10), Y13, Y9
+	VPXOR          Y9, Y10, Y10
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VPCLMULQDQ     $0x11, 64(R10), Y13, Y9
+	VPXOR          Y9, Y12, Y12
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VPCLMULQDQ     $0x01, 64(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 48(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VPCLMULQDQ     $0x10, 64(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VMOVDQU        -160(DX), Y13
+	VPSHUFB        byteSwap<>+0(SB), Y13, Y13
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VPCLMULQDQ     $0x00, 96(R10), Y13, Y9
+	VPXOR          Y9, Y10, Y10
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 64(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VPCLMULQDQ     $0x11, 96(R10), Y13, Y9
+	VPXOR          Y9, Y12, Y12
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VPCLMULQDQ     $0x01, 96(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VPCLMULQDQ     $0x10, 96(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 80(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VMOVDQU        -128(DX), Y13
+	VPSHUFB        byteSwap<>+0(SB), Y13, Y13
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VPCLMULQDQ     $0x00, 128(R10), Y13, Y9
+	VPXOR          Y9, Y10, Y10
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VPCLMULQDQ     $0x11, 128(R10), Y13, Y9
+	VPXOR          Y9, Y12, Y12
+	VBROADCASTI128 96(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VPCLMULQDQ     $0x01, 128(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VPCLMULQDQ     $0x10, 128(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VMOVDQU        -96(DX), Y13
+	VPSHUFB        byteSwap<>+0(SB), Y13, Y13
+	VBROADCASTI128 112(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VPCLMULQDQ     $0x00, 160(R10), Y13, Y9
+	VPXOR          Y9, Y10, Y10
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VPCLMULQDQ     $0x11, 160(R10), Y13, Y9
+	VPXOR          Y9, Y12, Y12
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 128(AX), Y8
+	VPCLMULQDQ     $0x01, 160(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VPCLMULQDQ     $0x10, 160(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VMOVDQU        -64(DX), Y13
+	VPSHUFB        byteSwap<>+0(SB), Y13, Y13
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 144(AX), Y8
+	VPCLMULQDQ     $0x00, 192(R10), Y13, Y9
+	VPXOR          Y9, Y10, Y10
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VPCLMULQDQ     $0x11, 192(R10), Y13, Y9
+	VPXOR          Y9, Y12, Y12
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VPCLMULQDQ     $0x01, 192(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 160(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VPCLMULQDQ     $0x10, 192(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VMOVDQU        -32(DX), Y13
+	VPSHUFB        byteSwap<>+0(SB), Y13, Y13
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VPCLMULQDQ     $0x00, 224(R10), Y13, Y9
+	VPXOR          Y9, Y10, Y10
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 176(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VPCLMULQDQ     $0x11, 224(R10), Y13, Y9
+	VPXOR          Y9, Y12, Y12
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VPCLMULQDQ     $0x01, 224(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VPCLMULQDQ     $0x10, 224(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 192(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VMOVDQU        -256(DX), Y13
+	VPSHUFB        byteSwap<>+0(SB), Y13, Y13
+	VPXOR          Y14, Y13, Y13
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VPCLMULQDQ     $0x00, (R10), Y13, Y9
+	VPXOR          Y9, Y10, Y10
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VPCLMULQDQ     $0x11, (R10), Y13, Y9
+	VPXOR          Y9, Y12, Y12
+	VBROADCASTI128 208(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VPCLMULQDQ     $0x01, (R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VPCLMULQDQ     $0x10, (R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VPCLMULQDQ     $0x00, poly<>+0(SB), Y10, Y9
+	VPSHUFD        $0x4e, Y10, Y10
+	VPXOR          Y9, Y11, Y11
+	VPXOR          Y10, Y11, Y11
+	VBROADCASTI128 224(AX), Y8
+	VPXOR          (CX), Y8, Y9
+	VAESENCLAST    Y9, Y0, Y0
+	VPXOR          32(CX), Y8, Y9
+	VAESENCLAST    Y9, Y1, Y1
+	VPCLMULQDQ     $0x00, poly<>+0(SB), Y11, Y9
+	VPSHUFD        $0x4e, Y11, Y11
+	VPXOR          Y9, Y12, Y12
+	VPXOR          Y11, Y12, Y12
+	VPXOR          64(CX), Y8, Y9
+	VAESENCLAST    Y9, Y2, Y2
+	VPXOR          96(CX), Y8, Y9
+	VAESENCLAST    Y9, Y3, Y3
+	VPXOR          128(CX), Y8, Y9
+	VAESENCLAST    Y9, Y4, Y4
+	VEXTRACTI128   $0x01, Y12, X9
+	VPXOR          X9, X12, X14
+	VPXOR          160(CX), Y8, Y9
+	VAESENCLAST    Y9, Y5, Y5
+	VPXOR          192(CX), Y8, Y9
+	VAESENCLAST    Y9, Y6, Y6
+	VPXOR          224(CX), Y8, Y9
+	VAESENCLAST    Y9, Y7, Y7
+	VMOVDQU        Y0, (DX)
+	VMOVDQU        Y1, 32(DX)
+	VMOVDQU        Y2, 64(DX)
+	VMOVDQU        Y3, 96(DX)
+	VMOVDQU        Y4, 128(DX)
+	VMOVDQU        Y5, 160(DX)
+	VMOVDQU        Y6, 192(DX)
+	VMOVDQU        Y7, 224(DX)
+	ADDQ           $+256, CX
+	ADDQ           $+256, DX
+	JMP            loop14
+
+last14:
+	MOVQ       R12, R10
+	VMOVDQU    -224(DX), Y13
+	VPSHUFB    byteSwap<>+0(SB), Y13, Y13
+	VPCLMULQDQ $0x00, 32(R10), Y13, Y10
+	VPCLMULQDQ $0x11, 32(R10), Y13, Y12
+	VPCLMULQDQ $0x01, 32(R10), Y13, Y11
+	VPCLMULQDQ $0x10, 32(R10), Y13, Y9
+	VPXOR      Y9, Y11, Y11
+	VMOVDQU    -192(DX), Y13
+	VPSHUFB    byteSwap<>+0(SB), Y13, Y13
+	VPCLMULQDQ $0x00, 64(R10), Y13, Y9
+	VPXOR      Y9, Y10, Y10
+	VPCLMULQDQ $0x11, 64(R10), Y13, Y9
+	VPXOR      Y9, Y12, Y12
+	VPCLMULQDQ $0x01, 64(R10), Y13, Y9
+	VPXOR      Y9, Y11, Y11
+	VPCLMULQDQ $0x10, 64(R10), Y13, Y9
+	VPXOR      Y9, Y11, Y11
+	VMOVDQU    -160(DX), Y13
+	VPSHUFB    byteSwap<>+0(SB), Y13, Y13
+	VPCLMULQDQ $0x00, 96(R10), Y13, Y9
+	VPXOR      Y9, Y10, Y10
+	VPCLMULQDQ $0x11, 96(R10), Y13, Y9
+	VPXOR      Y9, Y12, Y12
+	VPCLMULQDQ $0x01, 96(R10), Y13, Y9
+	VPXOR      Y9, Y11, Y11
+	VPCLMULQDQ $0x10, 96(R10), Y13, Y9
+	VPXOR      Y9, Y11, Y11
+	VMOVDQU    -128(DX), Y13
+	VPSHUFB    byteSwap<>+0(SB), Y13, Y13
+	VPCLMULQDQ $0x00, 128(R10), Y13, Y9
+	VPXOR      Y9, Y10, Y10
+	VPCLMULQDQ $0x11, 128(R10), Y13, Y9
+	VPXOR      Y9, Y12, Y12
+	VPCLMULQDQ $0x01, 128(R10), Y13, Y9
+	VPXOR      Y9, Y11, Y11
+	VPCLMULQDQ $0x10, 128(R10), Y13, Y9
+	VPXOR      Y9, Y11, Y11
+	VMOVDQU    -96(DX), Y13
+	VPSHUFB    byteSwap<>+0(SB), Y13, Y13
+	VPCLMULQDQ $0x00, 160(R10), Y13, Y9
+	VPXOR      Y9, Y10, Y10
+	VPCLMULQDQ $0x11, 160(R10), Y13, Y9
+	VPXOR      Y9, Y12, Y12
+	VPCLMULQDQ $0x01, 160(R10), Y13, Y9
+	VPXOR      Y9, Y11, Y11
+	VPCLMULQDQ $0x10, 160(R10), Y13, Y9
+	VPXOR      Y9, Y11, Y11
+	VMOVDQU    -64(DX), Y13
+	VPSHUFB    byteSwap<>+0(SB), Y13, Y13
+	VPCLMULQDQ $0x00, 192(R10), Y13, Y9
+	VPXOR      Y9, Y10, Y10
+	VPCLMULQDQ $0x11, 192(R10), Y13, Y9
+	VPXOR      Y9, Y12, Y12
+	VPCLMULQDQ $0x01, 192(R10), Y13, Y9
+	VPXOR      Y9, Y11, Y11
+	VPCLMULQDQ $0x10, 192(R10), Y13, Y9
+	VPXOR      Y9, Y11, Y11
+	VMOVDQU    -32(DX), Y13
+	VPSHUFB    byteSwap<>+0(SB), Y13, Y13
+	VPCLMULQDQ $0x00, 224(R10), Y13, Y9
+	VPXOR      Y9, Y10, Y10
+	VPCLMULQDQ $0x11, 224(R10), Y13, Y9
+	VPXOR      Y9, Y12, Y12
+	VPCLMULQDQ $0x01, 224(R10), Y13, Y9
+	VPXOR      Y9, Y11, Y11
+	VPCLMULQDQ $0x10, 224(R10), Y13, Y9
+	VPXOR      Y9, Y11, Y11
+	VMOVDQU    -256(DX), Y13
+	VPSHUFB    byteSwap<>+0(SB), Y13, Y13
+	VPXOR      Y14, Y13, Y13
+	VPCLMULQDQ $0x00, (R10), Y13, Y9
+	VPXOR      Y9, Y10, Y10
+	VPCLMULQDQ $0x11, (R10), Y13, Y9
+	VPXOR      Y9, Y12, Y12
+	VPCLMULQDQ $0x01, (R10), Y13, Y9
+	VPXOR      Y9, Y11, Y11
+	VPCLMULQDQ $0x10, (R10), Y13, Y9
+	VPXOR      Y9, Y11, Y11
+	ADDQ       $+256, R10
+	VPXOR      X14, X14, X14
+
+batched:
+	VPCLMULQDQ   $0x00, poly<>+0(SB), Y10, Y9
+	VPSHUFD      $0x4e, Y10, Y10
+	VPXOR        Y9, Y11, Y11
+	VPXOR        Y10, Y11, Y11
+	VPCLMULQDQ   $0x00, poly<>+0(SB), Y11, Y9
+	VPSHUFD      $0x4e, Y11, Y11
+	VPXOR        Y9, Y12, Y12
+	VPXOR        Y11, Y12, Y12
+	VEXTRACTI128 $0x01, Y12, X9
+	VPXOR        X9, X12, X14
+	VMOVDQU      X14, (BX)
+	VZEROALL
+	RET
+
+// func sealFinal256(k *byte, w *byte, nonce *byte, aadLen int, dst *byte, src *byte, srcLen int, rest int)
+// Requires: AES, AVX, AVX2, VAES, VPCLMULQDQ
+TEXT ·sealFinal256(SB), NOSPLIT, $0-64
+	MOVQ        k+0(FP), AX
+	MOVQ        w+8(FP), BX
+	MOVQ        nonce+16(FP), R11
+	VMOVD       (R11), X0
+	VPINSRD     $0x01, 4(R11), X0, X0
+	VPINSRD     $0x02, 8(R11), X0, X0
+	MOVQ        16(BX), R11
+	VPINSRD     $0x03, R11, X0, X0
+	VINSERTI128 $0x01, X0, Y0, Y0
+	VPADDD      pairCounters<>+0(SB), Y0, Y15
+	MOVQ        240(AX), R9
+	SHLQ        $0x04, R9
+	LEAQ        -160(AX)(R9*1), R9
+	MOVQ        dst+32(FP), DX
+	MOVQ        src+40(FP), CX
+	MOVQ        srcLen+48(FP), SI
+	VMOVDQU     (BX), X14
+	MOVQ        aadLen+24(FP), R11
+	TESTQ       R11, R11
+	JZ          hashed
+	VMOVDQU     96(BX), X13
+	VPSHUFB     byteSwap<>+0(SB), X13, X13
+	VPXOR       X14, X13, X13
+
+	// What the upper lane of the power is does not matter: that of the data is zero.
+	VPCLMULQDQ   $0x00, 1296(AX), Y13, Y10
+	VPCLMULQDQ   $0x11, 1296(AX), Y13, Y12
+	VPCLMULQDQ   $0x01, 1296(AX), Y13, Y11
+	VPCLMULQDQ   $0x10, 1296(AX), Y13, Y9
+	VPXOR        Y9, Y11, Y11
+	VPCLMULQDQ   $0x00, poly<>+0(SB), Y10, Y9
+	VPSHUFD      $0x4e, Y10, Y10
+	VPXOR        Y9, Y11, Y11
+	VPXOR        Y10, Y11, Y11
+	VPCLMULQDQ   $0x00, poly<>+0(SB), Y11, Y9
+	VPSHUFD      $0x4e, Y11, Y11
+	VPXOR        Y9, Y12, Y12
+	VPXOR        Y11, Y12, Y12
+	VEXTRACTI128 $0x01, Y12, X9
+	VPXOR        X9, X12, X14
+
+hashed:
+	MOVQ rest+56(FP), DI
+
+	// Powers as in the 512-bit functions: the last batch, the blocks behind it, and the lengths get H^n ... H^1.
+	MOVQ           SI, R8
+	SHRQ           $0x08, R8
+	ANDQ           $+255, SI
+	LEAQ           15(DI), R11
+	ANDQ           $-16, R11
+	ADDQ           SI, R11
+	LEAQ           1296(AX), R12
+	SUBQ           R11, R12
+	MOVQ           R12, R10
+	TESTQ          R8, R8
+	JZ             short
+	SUBQ           $+256, R12
+	LEAQ           1056(AX), R10
+	CMPQ           240(AX), $0x0a
+	JNE            long14
+	VBROADCASTI128 (AX), Y8
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y0
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y0, Y0
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y1
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y1, Y1
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y2
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y2, Y2
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y3
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y3, Y3
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y4
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y4, Y4
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y5
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y5, Y5
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y6
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y6, Y6
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y7
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y7, Y7
+	VBROADCASTI128 16(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 32(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 48(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 64(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 80(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 96(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 112(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 128(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 144(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 160(AX), Y8
+	VPXOR          (CX), Y8, Y9
+	VAESENCLAST    Y9, Y0, Y0
+	VPXOR          32(CX), Y8, Y9
+	VAESENCLAST    Y9, Y1, Y1
+	VPXOR          64(CX), Y8, Y9
+	VAESENCLAST    Y9, Y2, Y2
+	VPXOR          96(CX), Y8, Y9
+	VAESENCLAST    Y9, Y3, Y3
+	VPXOR          128(CX), Y8, Y9
+	VAESENCLAST    Y9, Y4, Y4
+	VPXOR          160(CX), Y8, Y9
+	VAESENCLAST    Y9, Y5, Y5
+	VPXOR          192(CX), Y8, Y9
+	VAESENCLAST    Y9, Y6, Y6
+	VPXOR          224(CX), Y8, Y9
+	VAESENCLAST    Y9, Y7, Y7
+	VMOVDQU        Y0, (DX)
+	VMOVDQU        Y1, 32(DX)
+	VMOVDQU        Y2, 64(DX)
+	VMOVDQU        Y3, 96(DX)
+	VMOVDQU        Y4, 128(DX)
+	VMOVDQU        Y5, 160(DX)
+	VMOVDQU        Y6, 192(DX)
+	VMOVDQU        Y7, 224(DX)
+	ADDQ           $+256, CX
+	ADDQ           $+256, DX
+
+loop10:
+	DECQ           R8
+	JZ             last10
+	VBROADCASTI128 (AX), Y8
+	VMOVDQU        -224(DX), Y13
+	VPSHUFB        byteSwap<>+0(SB), Y13, Y13
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y0
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y0, Y0
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y1
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y1, Y1
+	VPCLMULQDQ     $0x00, 32(R10), Y13, Y10
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y2
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y2, Y2
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y3
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y3, Y3
+	VPCLMULQDQ     $0x11, 32(R10), Y13, Y12
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y4
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y4, Y4
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y5
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y5, Y5
+	VPCLMULQDQ     $0x01, 32(R10), Y13, Y11
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y6
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y6, Y6
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y7
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y7, Y7
+	VBROADCASTI128 16(AX), Y8
+	VPCLMULQDQ     $0x10, 32(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VMOVDQU        -192(DX), Y13
+	VPSHUFB        byteSwap<>+0(SB), Y13, Y13
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VPCLMULQDQ     $0x00, 64(R10), Y13, Y9
+	VPXOR          Y9, Y10, Y10
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VPCLMULQDQ     $0x11, 64(R10), Y13, Y9
+	VPXOR          Y9, Y12, Y12
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 32(AX), Y8
+	VPCLMULQDQ     $0x01, 64(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VPCLMULQDQ     $0x10, 64(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VMOVDQU        -160(DX), Y13
+	VPSHUFB        byteSwap<>+0(SB), Y13, Y13
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VPCLMULQDQ     $0x00, 96(R10), Y13, Y9
+	VPXOR          Y9, Y10, Y10
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 48(AX), Y8
+	VPCLMULQDQ     $0x11, 96(R10), Y13, Y9
+	VPXOR          Y9, Y12, Y12
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VPCLMULQDQ     $0x01, 96(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VPCLMULQDQ     $0x10, 96(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VMOVDQU        -128(DX), Y13
+	VPSHUFB        byteSwap<>+0(SB), Y13, Y13
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 64(AX), Y8
+	VPCLMULQDQ     $0x00, 128(R10), Y13, Y9
+	VPXOR          Y9, Y10, Y10
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VPCLMULQDQ     $0x11, 128(R10), Y13, Y9
+	VPXOR          Y9, Y12, Y12
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VPCLMULQDQ     $0x01, 128(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VPCLMULQDQ     $0x10, 128(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 80(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VMOVDQU        -96(DX), Y13
+	VPSHUFB        byteSwap<>+0(SB), Y13, Y13
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VPCLMULQDQ     $0x00, 160(R10), Y13, Y9
+	VPXOR          Y9, Y10, Y10
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VPCLMULQDQ     $0x11, 160(R10), Y13, Y9
+	VPXOR          Y9, Y12, Y12
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VPCLMULQDQ     $0x01, 160(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 96(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VPCLMULQDQ     $0x10, 160(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VMOVDQU        -64(DX), Y13
+	VPSHUFB        byteSwap<>+0(SB), Y13, Y13
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VPCLMULQDQ     $0x00, 192(R10), Y13, Y9
+	VPXOR          Y9, Y10, Y10
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VPCLMULQDQ     $0x11, 192(R10), Y13, Y9
+	VPXOR          Y9, Y12, Y12
+	VBROADCASTI128 112(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VPCLMULQDQ     $0x01, 192(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VPCLMULQDQ     $0x10, 192(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VMOVDQU        -32(DX), Y13
+	VPSHUFB        byteSwap<>+0(SB), Y13, Y13
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VPCLMULQDQ     $0x00, 224(R10), Y13, Y9
+	VPXOR          Y9, Y10, Y10
+	VBROADCASTI128 128(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VPCLMULQDQ     $0x11, 224(R10), Y13, Y9
+	VPXOR          Y9, Y12, Y12
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VPCLMULQDQ     $0x01, 224(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VPCLMULQDQ     $0x10, 224(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VMOVDQU        -256(DX), Y13
+	VPSHUFB        byteSwap<>+0(SB), Y13, Y13
+	VPXOR          Y14, Y13, Y13
+	VBROADCASTI128 144(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VPCLMULQDQ     $0x00, (R10), Y13, Y9
+	VPXOR          Y9, Y10, Y10
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VPCLMULQDQ     $0x11, (R10), Y13, Y9
+	VPXOR          Y9, Y12, Y12
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VPCLMULQDQ     $0x01, (R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VPCLMULQDQ     $0x10, (R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VBROADCASTI128 160(AX), Y8
+	VPXOR          (CX), Y8, Y9
+	VAESENCLAST    Y9, Y0, Y0
+	VPXOR          32(CX), Y8, Y9
+	VAESENCLAST    Y9, Y1, Y1
+	VPCLMULQDQ     $0x00, poly<>+0(SB), Y10, Y9
+	VPSHUFD        $0x4e, Y10, Y10
+	VPXOR          Y9, Y11, Y11
+	VPXOR          Y10, Y11, Y11
+	VPXOR          64(CX), Y8, Y9
+	VAESENCLAST    Y9, Y2, Y2
+	VPXOR          96(CX), Y8, Y9
+	VAESENCLAST    Y9, Y3, Y3
+	VPCLMULQDQ     $0x00, poly<>+0(SB), Y11, Y9
+	VPSHUFD        $0x4e, Y11, Y11
+	VPXOR          Y9, Y12, Y12
+	VPXOR          Y11, Y12, Y12
+	VPXOR          128(CX), Y8, Y9
+	VAESENCLAST    Y9, Y4, Y4
+	VPXOR          160(CX), Y8, Y9
+	VAESENCLAST    Y9, Y5, Y5
+	VEXTRACTI128   $0x01, Y12, X9
+	VPXOR          X9, X12, X14
+	VPXOR          192(CX), Y8, Y9
+	VAESENCLAST    Y9, Y6, Y6
+	VPXOR          224(CX), Y8, Y9
+	VAESENCLAST    Y9, Y7, Y7
+	VMOVDQU        Y0, (DX)
+	VMOVDQU        Y1, 32(DX)
+	VMOVDQU        Y2, 64(DX)
+	VMOVDQU        Y3, 96(DX)
+	VMOVDQU        Y4, 128(DX)
+	VMOVDQU        Y5, 160(DX)
+	VMOVDQU        Y6, 192(DX)
+	VMOVDQU        Y7, 224(DX)
+	ADDQ           $+256, CX
+	ADDQ           $+256, DX
+	JMP            loop10
+
+last10:
+	MOVQ       R12, R10
+	VMOVDQU    -224(DX), Y13
+	VPSHUFB    byteSwap<>+0(SB), Y13, Y13
+	VPCLMULQDQ $0x00, 32(R10), Y13, Y10
+	VPCLMULQDQ $0x11, 32(R10), Y13, Y12
+	VPCLMULQDQ $0x01, 32(R10), Y13, Y11
+	VPCLMULQDQ $0x10, 32(R10), Y13, Y9
+	VPXOR      Y9, Y11, Y11
+	VMOVDQU    -192(DX), Y13
+	VPSHUFB    byteSwap<>+0(SB), Y13, Y13
+	VPCLMULQDQ $0x00, 64(R10), Y13, Y9
+	VPXOR      Y9, Y10, Y10
+	VPCLMULQDQ $0x11, 64(R10), Y13, Y9
+	VPXOR      Y9, Y12, Y12
+	VPCLMULQDQ $0x01, 64(R10), Y13, Y9
+	VPXOR      Y9, Y11, Y11
+	VPCLMULQDQ $0x10, 64(R10), Y13, Y9
+	VPXOR      Y9, Y11, Y11
+	VMOVDQU    -160(DX), Y13
+	VPSHUFB    byteSwap<>+0(SB), Y13, Y13
+	VPCLMULQDQ $0x00, 96(R10), Y13, Y9
+	VPXOR      Y9, Y10, Y10
+	VPCLMULQDQ $0x11, 96(R10), Y13, Y9
+	VPXOR      Y9, Y12, Y12
+	VPCLMULQDQ $0x01, 96(R10), Y13, Y9
+	VPXOR      Y9, Y11, Y11
+	VPCLMULQDQ $0x10, 96(R10), Y13, Y9
+	VPXOR      Y9, Y11, Y11
+	VMOVDQU    -128(DX), Y13
+	VPSHUFB    byteSwap<>+0(SB), Y13, Y13
+	VPCLMULQDQ $0x00, 128(R10), Y13, Y9
+	VPXOR      Y9, Y10, Y10
+	VPCLMULQDQ $0x11, 128(R10), Y13, Y9
+	VPXOR      Y9, Y12, Y12
+	VPCLMULQDQ $0x01, 128(R10), Y13, Y9
+	VPXOR      Y9, Y11, Y11
+	VPCLMULQDQ $0x10, 128(R10), Y13, Y9
+	VPXOR      Y9, Y11, Y11
+	VMOVDQU    -96(DX), Y13
+	VPSHUFB    byteSwap<>+0(SB), Y13, Y13
+	VPCLMULQDQ $0x00, 160(R10), Y13, Y9
+	VPXOR      Y9, Y10, Y10
+	VPCLMULQDQ $0x11, 160(R10), Y13, Y9
+	VPXOR      Y9, Y12, Y12
+	VPCLMULQDQ $0x01, 160(R10), Y13, Y9
+	VPXOR      Y9, Y11, Y11
+	VPCLMULQDQ $0x10, 160(R10), Y13, Y9
+	VPXOR      Y9, Y11, Y11
+	VMOVDQU    -64(DX), Y13
+	VPSHUFB    byteSwap<>+0(SB), Y13, Y13
+	VPCLMULQDQ $0x00, 192(R10), Y13, Y9
+	VPXOR      Y9, Y10, Y10
+	VPCLMULQDQ $0x11, 192(R10), Y13, Y9
+	VPXOR      Y9, Y12, Y12
+	VPCLMULQDQ $0x01, 192(R10), Y13, Y9
+	VPXOR      Y9, Y11, Y11
+	VPCLMULQDQ $0x10, 192(R10), Y13, Y9
+	VPXOR      Y9, Y11, Y11
+	VMOVDQU    -32(DX), Y13
+	VPSHUFB    byteSwap<>+0(SB), Y13, Y13
+	VPCLMULQDQ $0x00, 224(R10), Y13, Y9
+	VPXOR      Y9, Y10, Y10
+	VPCLMULQDQ $0x11, 224(R10), Y13, Y9
+	VPXOR      Y9, Y12, Y12
+	VPCLMULQDQ $0x01, 224(R10), Y13, Y9
+	VPXOR      Y9, Y11, Y11
+	VPCLMULQDQ $0x10, 224(R10), Y13, Y9
+	VPXOR      Y9, Y11, Y11
+	VMOVDQU    -256(DX), Y13
+	VPSHUFB    byteSwap<>+0(SB), Y13, Y13
+	VPXOR      Y14, Y13, Y13
+	VPCLMULQDQ $0x00, (R10), Y13, Y9
+	VPXOR      Y9, Y10, Y10
+	VPCLMULQDQ $0x11, (R10), Y13, Y9
+	VPXOR      Y9, Y12, Y12
+	VPCLMULQDQ $0x01, (R10), Y13, Y9
+	VPXOR      Y9, Y11, Y11
+	VPCLMULQDQ $0x10, (R10), Y13, Y9
+	VPXOR      Y9, Y11, Y11
+	ADDQ       $+256, R10
+	VPXOR      X14, X14, X14
+	JMP        batched
+
+long14:
+	VBROADCASTI128 (AX), Y8
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y0
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y0, Y0
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y1
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y1, Y1
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y2
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y2, Y2
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y3
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y3, Y3
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y4
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y4, Y4
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y5
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y5, Y5
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y6
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y6, Y6
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y7
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y7, Y7
+	VBROADCASTI128 16(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 32(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 48(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 64(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 80(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 96(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 112(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 128(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 144(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 160(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 176(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 192(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 208(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 224(AX), Y8
+	VPXOR          (CX), Y8, Y9
+	VAESENCLAST    Y9, Y0, Y0
+	VPXOR          32(CX), Y8, Y9
+	VAESENCLAST    Y9, Y1, Y1
+	VPXOR          64(CX), Y8, Y9
+	VAESENCLAST    Y9, Y2, Y2
+	VPXOR          96(CX), Y8, Y9
+	VAESENCLAST    Y9, Y3, Y3
+	VPXOR          128(CX), Y8, Y9
+	VAESENCLAST    Y9, Y4, Y4
+	VPXOR          160(CX), Y8, Y9
+	VAESENCLAST    Y9, Y5, Y5
+	VPXOR          192(CX), Y8, Y9
+	VAESENCLAST    Y9, Y6, Y6
+	VPXOR          224(CX), Y8, Y9
+	VAESENCLAST    Y9, Y7, Y7
+	VMOVDQU        Y0, (DX)
+	VMOVDQU        Y1, 32(DX)
+	VMOVDQU        Y2, 64(DX)
+	VMOVDQU        Y3, 96(DX)
+	VMOVDQU        Y4, 128(DX)
+	VMOVDQU        Y5, 160(DX)
+	VMOVDQU        Y6, 192(DX)
+	VMOVDQU        Y7, 224(DX)
+	ADDQ           $+256, CX
+	ADDQ           $+256, DX
+
+loop14:
+	DECQ           R8
+	JZ             last14
+	VBROADCASTI128 (AX), Y8
+	VMOVDQU        -224(DX), Y13
+	VPSHUFB        byteSwap<>+0(SB), Y13, Y13
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y0
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y0, Y0
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y1
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y1, Y1
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y2
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y2, Y2
+	VPCLMULQDQ     $0x00, 32(R10), Y13, Y10
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y3
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y3, Y3
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y4
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y4, Y4
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y5
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y5, Y5
+	VPCLMULQDQ     $0x11, 32(R10), Y13, Y12
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y6
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y6, Y6
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y7
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y7, Y7
+	VBROADCASTI128 16(AX), Y8
+	VPCLMULQDQ     $0x01, 32(R10), Y13, Y11
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VPCLMULQDQ     $0x10, 32(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VMOVDQU        -192(DX), Y13
+	VPSHUFB        byteSwap<>+0(SB), Y13, Y13
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 32(AX), Y8
+	VPCLMULQDQ     $0x00, 64(R10), Y13, Y9
+	VPXOR          Y9, Y10, Y10
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VPCLMULQDQ     $0x11, 64(R10), Y13, Y9
+	VPXOR          Y9, Y12, Y12
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VPCLMULQDQ     $0x01, 64(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 48(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VPCLMULQDQ     $0x10, 64(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VMOVDQU        -160(DX), Y13
+	VPSHUFB        byteSwap<>+0(SB), Y13, Y13
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VPCLMULQDQ     $0x00, 96(R10), Y13, Y9
+	VPXOR          Y9, Y10, Y10
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 64(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VPCLMULQDQ     $0x11, 96(R10), Y13, Y9
+	VPXOR          Y9, Y12, Y12
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VPCLMULQDQ     $0x01, 96(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VPCLMULQDQ     $0x10, 96(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 80(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VMOVDQU        -128(DX), Y13
+	VPSHUFB        byteSwap<>+0(SB), Y13, Y13
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VPCLMULQDQ     $0x00, 128(R10), Y13, Y9
+	VPXOR          Y9, Y10, Y10
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VPCLMULQDQ     $0x11, 128(R10), Y13, Y9
+	VPXOR          Y9, Y12, Y12
+	VBROADCASTI128 96(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VPCLMULQDQ     $0x01, 128(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VPCLMULQDQ     $0x10, 128(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VMOVDQU        -96(DX), Y13
+	VPSHUFB        byteSwap<>+0(SB), Y13, Y13
+	VBROADCASTI128 112(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VPCLMULQDQ     $0x00, 160(R10), Y13, Y9
+	VPXOR          Y9, Y10, Y10
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VPCLMULQDQ     $0x11, 160(R10), Y13, Y9
+	VPXOR          Y9, Y12, Y12
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 128(AX), Y8
+	VPCLMULQDQ     $0x01, 160(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VPCLMULQDQ     $0x10, 160(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VMOVDQU        -64(DX), Y13
+	VPSHUFB        byteSwap<>+0(SB), Y13, Y13
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 144(AX), Y8
+	VPCLMULQDQ     $0x00, 192(R10), Y13, Y9
+	VPXOR          Y9, Y10, Y10
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VPCLMULQDQ     $0x11, 192(R10), Y13, Y9
+	VPXOR          Y9, Y12, Y12
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VPCLMULQDQ     $0x01, 192(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 160(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VPCLMULQDQ     $0x10, 192(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VMOVDQU        -32(DX), Y13
+	VPSHUFB        byteSwap<>+0(SB), Y13, Y13
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VPCLMULQDQ     $0x00, 224(R10), Y13, Y9
+	VPXOR          Y9, Y10, Y10
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 176(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VPCLMULQDQ     $0x11, 224(R10), Y13, Y9
+	VPXOR          Y9, Y12, Y12
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VPCLMULQDQ     $0x01, 224(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VPCLMULQDQ     $0x10, 224(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 192(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VMOVDQU        -256(DX), Y13
+	VPSHUFB        byteSwap<>+0(SB), Y13, Y13
+	VPXOR          Y14, Y13, Y13
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VPCLMULQDQ     $0x00, (R10), Y13, Y9
+	VPXOR          Y9, Y10, Y10
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VPCLMULQDQ     $0x11, (R10), Y13, Y9
+	VPXOR          Y9, Y12, Y12
+	VBROADCASTI128 208(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VPCLMULQDQ     $0x01, (R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VPCLMULQDQ     $0x10, (R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VPCLMULQDQ     $0x00, poly<>+0(SB), Y10, Y9
+	VPSHUFD        $0x4e, Y10, Y10
+	VPXOR          Y9, Y11, Y11
+	VPXOR          Y10, Y11, Y11
+	VBROADCASTI128 224(AX), Y8
+	VPXOR          (CX), Y8, Y9
+	VAESENCLAST    Y9, Y0, Y0
+	VPXOR          32(CX), Y8, Y9
+	VAESENCLAST    Y9, Y1, Y1
+	VPCLMULQDQ     $0x00, poly<>+0(SB), Y11, Y9
+	VPSHUFD        $0x4e, Y11, Y11
+	VPXOR          Y9, Y12, Y12
+	VPXOR          Y11, Y12, Y12
+	VPXOR          64(CX), Y8, Y9
+	VAESENCLAST    Y9, Y2, Y2
+	VPXOR          96(CX), Y8, Y9
+	VAESENCLAST    Y9, Y3, Y3
+	VPXOR          128(CX), Y8, Y9
+	VAESENCLAST    Y9, Y4, Y4
+	VEXTRACTI128   $0x01, Y12, X9
+	VPXOR          X9, X12, X14
+	VPXOR          160(CX), Y8, Y9
+	VAESENCLAST    Y9, Y5, Y5
+	VPXOR          192(CX), Y8, Y9
+	VAESENCLAST    Y9, Y6, Y6
+	VPXOR          224(CX), Y8, Y9
+	VAESENCLAST    Y9, Y7, Y7
+	VMOVDQU        Y0, (DX)
+	VMOVDQU        Y1, 32(DX)
+	VMOVDQU        Y2, 64(DX)
+	VMOVDQU        Y3, 96(DX)
+	VMOVDQU        Y4, 128(DX)
+	VMOVDQU        Y5, 160(DX)
+	VMOVDQU        Y6, 192(DX)
+	VMOVDQU        Y7, 224(DX)
+	ADDQ           $+256, CX
+	ADDQ           $+256, DX
+	JMP            loop14
+
+last14:
+	MOVQ       R12, R10
+	VMOVDQU    -224(DX), Y13
+	VPSHUFB    byteSwap<>+0(SB), Y13, Y13
+	VPCLMULQDQ $0x00, 32(R10), Y13, Y10
+	VPCLMULQDQ $0x11, 32(R10), Y13, Y12
+	VPCLMULQDQ $0x01, 32(R10), Y13, Y11
+	VPCLMULQDQ $0x10, 32(R10), Y13, Y9
+	VPXOR      Y9, Y11, Y11
+	VMOVDQU    -192(DX), Y13
+	VPSHUFB    byteSwap<>+0(SB), Y13, Y13
+	VPCLMULQDQ $0x00, 64(R10), Y13, Y9
+	VPXOR      Y9, Y10, Y10
+	VPCLMULQDQ $0x11, 64(R10), Y13, Y9
+	VPXOR      Y9, Y12, Y12
+	VPCLMULQDQ $0x01, 64(R10), Y13, Y9
+	VPXOR      Y9, Y11, Y11
+	VPCLMULQDQ $0x10, 64(R10), Y13, Y9
+	VPXOR      Y9, Y11, Y11
+	VMOVDQU    -160(DX), Y13
+	VPSHUFB    byteSwap<>+0(SB), Y13, Y13
+	VPCLMULQDQ $0x00, 96(R10), Y13, Y9
+	VPXOR      Y9, Y10, Y10
+	VPCLMULQDQ $0x11, 96(R10), Y13, Y9
+	VPXOR      Y9, Y12, Y12
+	VPCLMULQDQ $0x01, 96(R10), Y13, Y9
+	VPXOR      Y9, Y11, Y11
+	VPCLMULQDQ $0x10, 96(R10), Y13, Y9
+	VPXOR      Y9, Y11, Y11
+	VMOVDQU    -128(DX), Y13
+	VPSHUFB    byteSwap<>+0(SB), Y13, Y13
+	VPCLMULQDQ $0x00, 128(R10), Y13, Y9
+	VPXOR      Y9, Y10, Y10
+	VPCLMULQDQ $0x11, 128(R10), Y13, Y9
+	VPXOR      Y9, Y12, Y12
+	VPCLMULQDQ $0x01, 128(R10), Y13, Y9
+	VPXOR      Y9, Y11, Y11
+	VPCLMULQDQ $0x10, 128(R10), Y13, Y9
+	VPXOR      Y9, Y11, Y11
+	VMOVDQU    -96(DX), Y13
+	VPSHUFB    byteSwap<>+0(SB), Y13, Y13
+	VPCLMULQDQ $0x00, 160(R10), Y13, Y9
+	VPXOR      Y9, Y10, Y10
+	VPCLMULQDQ $0x11, 160(R10), Y13, Y9
+	VPXOR      Y9, Y12, Y12
+	VPCLMULQDQ $0x01, 160(R10), Y13, Y9
+	VPXOR      Y9, Y11, Y11
+	VPCLMULQDQ $0x10, 160(R10), Y13, Y9
+	VPXOR      Y9, Y11, Y11
+	VMOVDQU    -64(DX), Y13
+	VPSHUFB    byteSwap<>+0(SB), Y13, Y13
+	VPCLMULQDQ $0x00, 192(R10), Y13, Y9
+	VPXOR      Y9, Y10, Y10
+	VPCLMULQDQ $0x11, 192(R10), Y13, Y9
+	VPXOR      Y9, Y12, Y12
+	VPCLMULQDQ $0x01, 192(R10), Y13, Y9
+	VPXOR      Y9, Y11, Y11
+	VPCLMULQDQ $0x10, 192(R10), Y13, Y9
+	VPXOR      Y9, Y11, Y11
+	VMOVDQU    -32(DX), Y13
+	VPSHUFB    byteSwap<>+0(SB), Y13, Y13
+	VPCLMULQDQ $0x00, 224(R10), Y13, Y9
+	VPXOR      Y9, Y10, Y10
+	VPCLMULQDQ $0x11, 224(R10), Y13, Y9
+	VPXOR      Y9, Y12, Y12
+	VPCLMULQDQ $0x01, 224(R10), Y13, Y9
+	VPXOR      Y9, Y11, Y11
+	VPCLMULQDQ $0x10, 224(R10), Y13, Y9
+	VPXOR      Y9, Y11, Y11
+	VMOVDQU    -256(DX), Y13
+	VPSHUFB    byteSwap<>+0(SB), Y13, Y13
+	VPXOR      Y14, Y13, Y13
+	VPCLMULQDQ $0x00, (R10), Y13, Y9
+	VPXOR      Y9, Y10, Y10
+	VPCLMULQDQ $0x11, (R10), Y13, Y9
+	VPXOR      Y9, Y12, Y12
+	VPCLMULQDQ $0x01, (R10), Y13, Y9
+	VPXOR      Y9, Y11, Y11
+	VPCLMULQDQ $0x10, (R10), Y13, Y9
+	VPXOR      Y9, Y11, Y11
+	ADDQ       $+256, R10
+	VPXOR      X14, X14, X14
+	JMP        batched
+
+short:
+	VPXOR X10, X10, X10
+	VPXOR X11, X11, X11
+	VPXOR X12, X12, X12
+
+batched:
+pair:
+	TESTQ          SI, SI
+	JZ             part
+	VBROADCASTI128 (AX), Y8
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y1
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y1, Y1
+	CMPQ           R9, AX
+	JE             pairRounds
+	VBROADCASTI128 16(AX), Y8
+	VAESENC        Y8, Y1, Y1
+	VBROADCASTI128 32(AX), Y8
+	VAESENC        Y8, Y1, Y1
+	VBROADCASTI128 48(AX), Y8
+	VAESENC        Y8, Y1, Y1
+	VBROADCASTI128 64(AX), Y8
+	VAESENC        Y8, Y1, Y1
+
+pairRounds:
+	VBROADCASTI128 16(R9), Y8
+	VAESENC        Y8, Y1, Y1
+	VBROADCASTI128 32(R9), Y8
+	VAESENC        Y8, Y1, Y1
+	VBROADCASTI128 48(R9), Y8
+	VAESENC        Y8, Y1, Y1
+	VBROADCASTI128 64(R9), Y8
+	VAESENC        Y8, Y1, Y1
+	VBROADCASTI128 80(R9), Y8
+	VAESENC        Y8, Y1, Y1
+	VBROADCASTI128 96(R9), Y8
+	VAESENC        Y8, Y1, Y1
+	VBROADCASTI128 112(R9), Y8
+	VAESENC        Y8, Y1, Y1
+	VBROADCASTI128 128(R9), Y8
+	VAESENC        Y8, Y1, Y1
+	VBROADCASTI128 144(R9), Y8
+	VAESENC        Y8, Y1, Y1
+	VBROADCASTI128 160(R9), Y8
+	VAESENCLAST    Y8, Y1, Y1
+	VMOVDQU        (CX), Y13
+	VPXOR          Y13, Y1, Y1
+	VMOVDQU        Y1, (DX)
+	VMOVDQA        Y1, Y13
+	VPSHUFB        byteSwap<>+0(SB), Y13, Y13
+	VPXOR          Y14, Y13, Y13
+	VPXOR          X14, X14, X14
+	VPCLMULQDQ     $0x00, (R10), Y13, Y9
+	VPXOR          Y9, Y10, Y10
+	VPCLMULQDQ     $0x11, (R10), Y13, Y9
+	VPXOR          Y9, Y12, Y12
+	VPCLMULQDQ     $0x01, (R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VPCLMULQDQ     $0x10, (R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	ADDQ           $0x20, R10
+	ADDQ           $0x20, CX
+	ADDQ           $0x20, DX
+	SUBQ           $0x20, SI
+	JMP            pair
+
+part:
+	TESTQ          DI, DI
+	JZ             lengths
+	VBROADCASTI128 (AX), Y8
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y1
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y1, Y1
+	CMPQ           R9, AX
+	JE             partRounds
+	VBROADCASTI128 16(AX), Y8
+	VAESENC        Y8, Y1, Y1
+	VBROADCASTI128 32(AX), Y8
+	VAESENC        Y8, Y1, Y1
+	VBROADCASTI128 48(AX), Y8
+	VAESENC        Y8, Y1, Y1
+	VBROADCASTI128 64(AX), Y8
+	VAESENC        Y8, Y1, Y1
+
+partRounds:
+	VBROADCASTI128 16(R9), Y8
+	VAESENC        Y8, Y1, Y1
+	VBROADCASTI128 32(R9), Y8
+	VAESENC        Y8, Y1, Y1
+	VBROADCASTI128 48(R9), Y8
+	VAESENC        Y8, Y1, Y1
+	VBROADCASTI128 64(R9), Y8
+	VAESENC        Y8, Y1, Y1
+	VBROADCASTI128 80(R9), Y8
+	VAESENC        Y8, Y1, Y1
+	VBROADCASTI128 96(R9), Y8
+	VAESENC        Y8, Y1, Y1
+	VBROADCASTI128 112(R9), Y8
+	VAESENC        Y8, Y1, Y1
+	VBROADCASTI128 128(R9), Y8
+	VAESENC        Y8, Y1, Y1
+	VBROADCASTI128 144(R9), Y8
+	VAESENC        Y8, Y1, Y1
+	VBROADCASTI128 160(R9), Y8
+	VAESENCLAST    Y8, Y1, Y1
+	VMOVDQU        64(BX), Y13
+	VPXOR          Y13, Y1, Y1
+	VMOVDQU        Y1, 64(BX)
+	VMOVDQA        Y1, Y13
+
+	// Beyond the tail, GHASH takes zeros.
+	LEAQ       tailMask<>+32(SB), R11
+	SUBQ       DI, R11
+	VPAND      (R11), Y13, Y13
+	VPSHUFB    byteSwap<>+0(SB), Y13, Y13
+	VPXOR      Y14, Y13, Y13
+	VPXOR      X14, X14, X14
+	VPCLMULQDQ $0x00, (R10), Y13, Y9
+	VPXOR      Y9, Y10, Y10
+	VPCLMULQDQ $0x11, (R10), Y13, Y9
+	VPXOR      Y9, Y12, Y12
+	VPCLMULQDQ $0x01, (R10), Y13, Y9
+	VPXOR      Y9, Y11, Y11
+	VPCLMULQDQ $0x10, (R10), Y13, Y9
+	VPXOR      Y9, Y11, Y11
+	ADDQ       $0x20, R10
+
+lengths:
+	MOVQ    nonce+16(FP), R11
+	VMOVD   (R11), X0
+	VPINSRD $0x01, 4(R11), X0, X0
+	VPINSRD $0x02, 8(R11), X0, X0
+	MOVL    $0x01000000, R11
+	VPINSRD $0x03, R11, X0, X1
+	VPXOR   (AX), X1, X1
+	CMPQ    R9, AX
+	JE      maskRounds
+	VAESENC 16(AX), X1, X1
+	VAESENC 32(AX), X1, X1
+	VAESENC 48(AX), X1, X1
+	VAESENC 64(AX), X1, X1
+
+maskRounds:
+	VAESENC      16(R9), X1, X1
+	VAESENC      32(R9), X1, X1
+	VAESENC      48(R9), X1, X1
+	VAESENC      64(R9), X1, X1
+	VAESENC      80(R9), X1, X1
+	VAESENC      96(R9), X1, X1
+	VAESENC      112(R9), X1, X1
+	VAESENC      128(R9), X1, X1
+	VAESENC      144(R9), X1, X1
+	VAESENCLAST  160(R9), X1, X1
+	MOVQ         32(BX), R11
+	SHLQ         $0x03, R11
+	MOVQ         24(BX), R12
+	SHLQ         $0x03, R12
+	VMOVQ        R11, X2
+	VPINSRQ      $0x01, R12, X2, X2
+	VPXOR        X14, X2, X13
+	VPCLMULQDQ   $0x00, 1296(AX), Y13, Y9
+	VPXOR        Y9, Y10, Y10
+	VPCLMULQDQ   $0x11, 1296(AX), Y13, Y9
+	VPXOR        Y9, Y12, Y12
+	VPCLMULQDQ   $0x01, 1296(AX), Y13, Y9
+	VPXOR        Y9, Y11, Y11
+	VPCLMULQDQ   $0x10, 1296(AX), Y13, Y9
+	VPXOR        Y9, Y11, Y11
+	VPCLMULQDQ   $0x00, poly<>+0(SB), Y10, Y9
+	VPSHUFD      $0x4e, Y10, Y10
+	VPXOR        Y9, Y11, Y11
+	VPXOR        Y10, Y11, Y11
+	VPCLMULQDQ   $0x00, poly<>+0(SB), Y11, Y9
+	VPSHUFD      $0x4e, Y11, Y11
+	VPXOR        Y9, Y12, Y12
+	VPXOR        Y11, Y12, Y12
+	VEXTRACTI128 $0x01, Y12, X9
+	VPXOR        X9, X12, X14
+	VPSHUFB      byteSwap<>+0(SB), X14, X14
+	VPXOR        X1, X14, X14
+	VMOVDQU      X14, 48(BX)
+	VZEROALL
+	RET
+
+// func openFinal256(k *byte, w *byte, nonce *byte, aadLen int, dst *byte, src *byte, srcLen int, rest int)
+// Requires: AES, AVX, AVX2, VAES, VPCLMULQDQ
+TEXT ·openFinal256(SB), NOSPLIT, $0-64
+	MOVQ        k+0(FP), AX
+	MOVQ        w+8(FP), BX
+	MOVQ        nonce+16(FP), R11
+	VMOVD       (R11), X0
+	VPINSRD     $0x01, 4(R11), X0, X0
+	VPINSRD     $0x02, 8(R11), X0, X0
+	MOVQ        16(BX), R11
+	VPINSRD     $0x03, R11, X0, X0
+	VINSERTI128 $0x01, X0, Y0, Y0
+	VPADDD      pairCounters<>+0(SB), Y0, Y15
+	MOVQ        240(AX), R9
+	SHLQ        $0x04, R9
+	LEAQ        -160(AX)(R9*1), R9
+	MOVQ        dst+32(FP), DX
+	MOVQ        src+40(FP), CX
+	MOVQ        srcLen+48(FP), SI
+	VMOVDQU     (BX), X14
+	MOVQ        aadLen+24(FP), R11
+	TESTQ       R11, R11
+	JZ          hashed
+	VMOVDQU     96(BX), X13
+	VPSHUFB     byteSwap<>+0(SB), X13, X13
+	VPXOR       X14, X13, X13
+
+	// What the upper lane of the power is does not matter: that of the data is zero.
+	VPCLMULQDQ   $0x00, 1296(AX), Y13, Y10
+	VPCLMULQDQ   $0x11, 1296(AX), Y13, Y12
+	VPCLMULQDQ   $0x01, 1296(AX), Y13, Y11
+	VPCLMULQDQ   $0x10, 1296(AX), Y13, Y9
+	VPXOR        Y9, Y11, Y11
+	VPCLMULQDQ   $0x00, poly<>+0(SB), Y10, Y9
+	VPSHUFD      $0x4e, Y10, Y10
+	VPXOR        Y9, Y11, Y11
+	VPXOR        Y10, Y11, Y11
+	VPCLMULQDQ   $0x00, poly<>+0(SB), Y11, Y9
+	VPSHUFD      $0x4e, Y11, Y11
+	VPXOR        Y9, Y12, Y12
+	VPXOR        Y11, Y12, Y12
+	VEXTRACTI128 $0x01, Y12, X9
+	VPXOR        X9, X12, X14
+
+hashed:
+	MOVQ rest+56(FP), DI
+
+	// Powers as in the 512-bit functions: the last batch, the blocks behind it, and the lengths get H^n ... H^1.
+	MOVQ  SI, R8
+	SHRQ  $0x08, R8
+	ANDQ  $+255, SI
+	LEAQ  15(DI), R11
+	ANDQ  $-16, R11
+	ADDQ  SI, R11
+	LEAQ  1296(AX), R12
+	SUBQ  R11, R12
+	MOVQ  R12, R10
+	TESTQ R8, R8
+	JZ    short
+	SUBQ  $+256, R12
+	LEAQ  1056(AX), R10
+	CMPQ  240(AX), $0x0a
+	JNE   long14
+
+loop10:
+	DECQ           R8
+	JZ             last10
+	VBROADCASTI128 (AX), Y8
+	VMOVDQU        32(CX), Y13
+	VPSHUFB        byteSwap<>+0(SB), Y13, Y13
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y0
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y0, Y0
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y1
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y1, Y1
+	VPCLMULQDQ     $0x00, 32(R10), Y13, Y10
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y2
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y2, Y2
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y3
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y3, Y3
+	VPCLMULQDQ     $0x11, 32(R10), Y13, Y12
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y4
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y4, Y4
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y5
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y5, Y5
+	VPCLMULQDQ     $0x01, 32(R10), Y13, Y11
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y6
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y6, Y6
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y7
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y7, Y7
+	VBROADCASTI128 16(AX), Y8
+	VPCLMULQDQ     $0x10, 32(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VMOVDQU        64(CX), Y13
+	VPSHUFB        byteSwap<>+0(SB), Y13, Y13
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VPCLMULQDQ     $0x00, 64(R10), Y13, Y9
+	VPXOR          Y9, Y10, Y10
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VPCLMULQDQ     $0x11, 64(R10), Y13, Y9
+	VPXOR          Y9, Y12, Y12
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 32(AX), Y8
+	VPCLMULQDQ     $0x01, 64(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VPCLMULQDQ     $0x10, 64(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VMOVDQU        96(CX), Y13
+	VPSHUFB        byteSwap<>+0(SB), Y13, Y13
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VPCLMULQDQ     $0x00, 96(R10), Y13, Y9
+	VPXOR          Y9, Y10, Y10
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 48(AX), Y8
+	VPCLMULQDQ     $0x11, 96(R10), Y13, Y9
+	VPXOR          Y9, Y12, Y12
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VPCLMULQDQ     $0x01, 96(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VPCLMULQDQ     $0x10, 96(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VMOVDQU        128(CX), Y13
+	VPSHUFB        byteSwap<>+0(SB), Y13, Y13
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 64(AX), Y8
+	VPCLMULQDQ     $0x00, 128(R10), Y13, Y9
+	VPXOR          Y9, Y10, Y10
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VPCLMULQDQ     $0x11, 128(R10), Y13, Y9
+	VPXOR          Y9, Y12, Y12
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VPCLMULQDQ     $0x01, 128(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VPCLMULQDQ     $0x10, 128(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 80(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VMOVDQU        160(CX), Y13
+	VPSHUFB        byteSwap<>+0(SB), Y13, Y13
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VPCLMULQDQ     $0x00, 160(R10), Y13, Y9
+	VPXOR          Y9, Y10, Y10
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VPCLMULQDQ     $0x11, 160(R10), Y13, Y9
+	VPXOR          Y9, Y12, Y12
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VPCLMULQDQ     $0x01, 160(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 96(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VPCLMULQDQ     $0x10, 160(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VMOVDQU        192(CX), Y13
+	VPSHUFB        byteSwap<>+0(SB), Y13, Y13
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VPCLMULQDQ     $0x00, 192(R10), Y13, Y9
+	VPXOR          Y9, Y10, Y10
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VPCLMULQDQ     $0x11, 192(R10), Y13, Y9
+	VPXOR          Y9, Y12, Y12
+	VBROADCASTI128 112(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VPCLMULQDQ     $0x01, 192(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VPCLMULQDQ     $0x10, 192(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VMOVDQU        224(CX), Y13
+	VPSHUFB        byteSwap<>+0(SB), Y13, Y13
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VPCLMULQDQ     $0x00, 224(R10), Y13, Y9
+	VPXOR          Y9, Y10, Y10
+	VBROADCASTI128 128(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VPCLMULQDQ     $0x11, 224(R10), Y13, Y9
+	VPXOR          Y9, Y12, Y12
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VPCLMULQDQ     $0x01, 224(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VPCLMULQDQ     $0x10, 224(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VMOVDQU        (CX), Y13
+	VPSHUFB        byteSwap<>+0(SB), Y13, Y13
+	VPXOR          Y14, Y13, Y13
+	VBROADCASTI128 144(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VPCLMULQDQ     $0x00, (R10), Y13, Y9
+	VPXOR          Y9, Y10, Y10
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VPCLMULQDQ     $0x11, (R10), Y13, Y9
+	VPXOR          Y9, Y12, Y12
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VPCLMULQDQ     $0x01, (R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VPCLMULQDQ     $0x10, (R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VBROADCASTI128 160(AX), Y8
+	VPXOR          (CX), Y8, Y9
+	VAESENCLAST    Y9, Y0, Y0
+	VPXOR          32(CX), Y8, Y9
+	VAESENCLAST    Y9, Y1, Y1
+	VPCLMULQDQ     $0x00, poly<>+0(SB), Y10, Y9
+	VPSHUFD        $0x4e, Y10, Y10
+	VPXOR          Y9, Y11, Y11
+	VPXOR          Y10, Y11, Y11
+	VPXOR          64(CX), Y8, Y9
+	VAESENCLAST    Y9, Y2, Y2
+	VPXOR          96(CX), Y8, Y9
+	VAESENCLAST    Y9, Y3, Y3
+	VPCLMULQDQ     $0x00, poly<>+0(SB), Y11, Y9
+	VPSHUFD        $0x4e, Y11, Y11
+	VPXOR          Y9, Y12, Y12
+	VPXOR          Y11, Y12, Y12
+	VPXOR          128(CX), Y8, Y9
+	VAESENCLAST    Y9, Y4, Y4
+	VPXOR          160(CX), Y8, Y9
+	VAESENCLAST    Y9, Y5, Y5
+	VEXTRACTI128   $0x01, Y12, X9
+	VPXOR          X9, X12, X14
+	VPXOR          192(CX), Y8, Y9
+	VAESENCLAST    Y9, Y6, Y6
+	VPXOR          224(CX), Y8, Y9
+	VAESENCLAST    Y9, Y7, Y7
+	VMOVDQU        Y0, (DX)
+	VMOVDQU        Y1, 32(DX)
+	VMOVDQU        Y2, 64(DX)
+	VMOVDQU        Y3, 96(DX)
+	VMOVDQU        Y4, 128(DX)
+	VMOVDQU        Y5, 160(DX)
+	VMOVDQU        Y6, 192(DX)
+	VMOVDQU        Y7, 224(DX)
+	ADDQ           $+256, CX
+	ADDQ           $+256, DX
+	JMP            loop10
+
+last10:
+	MOVQ           R12, R10
+	VBROADCASTI128 (AX), Y8
+	VMOVDQU        32(CX), Y13
+	VPSHUFB        byteSwap<>+0(SB), Y13, Y13
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y0
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y0, Y0
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y1
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y1, Y1
+	VPCLMULQDQ     $0x00, 32(R10), Y13, Y10
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y2
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y2, Y2
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y3
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y3, Y3
+	VPCLMULQDQ     $0x11, 32(R10), Y13, Y12
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y4
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y4, Y4
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y5
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y5, Y5
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y6
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y6, Y6
+	VPCLMULQDQ     $0x01, 32(R10), Y13, Y11
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y7
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y7, Y7
+	VBROADCASTI128 16(AX), Y8
+	VPCLMULQDQ     $0x10, 32(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VMOVDQU        64(CX), Y13
+	VPSHUFB        byteSwap<>+0(SB), Y13, Y13
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VPCLMULQDQ     $0x00, 64(R10), Y13, Y9
+	VPXOR          Y9, Y10, Y10
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VPCLMULQDQ     $0x11, 64(R10), Y13, Y9
+	VPXOR          Y9, Y12, Y12
+	VBROADCASTI128 32(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VPCLMULQDQ     $0x01, 64(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VPCLMULQDQ     $0x10, 64(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VMOVDQU        96(CX), Y13
+	VPSHUFB        byteSwap<>+0(SB), Y13, Y13
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 48(AX), Y8
+	VPCLMULQDQ     $0x00, 96(R10), Y13, Y9
+	VPXOR          Y9, Y10, Y10
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VPCLMULQDQ     $0x11, 96(R10), Y13, Y9
+	VPXOR          Y9, Y12, Y12
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VPCLMULQDQ     $0x01, 96(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VPCLMULQDQ     $0x10, 96(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 64(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VMOVDQU        128(CX), Y13
+	VPSHUFB        byteSwap<>+0(SB), Y13, Y13
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VPCLMULQDQ     $0x00, 128(R10), Y13, Y9
+	VPXOR          Y9, Y10, Y10
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VPCLMULQDQ     $0x11, 128(R10), Y13, Y9
+	VPXOR          Y9, Y12, Y12
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VPCLMULQDQ     $0x01, 128(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VBROADCASTI128 80(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VPCLMULQDQ     $0x10, 128(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VMOVDQU        160(CX), Y13
+	VPSHUFB        byteSwap<>+0(SB), Y13, Y13
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VPCLMULQDQ     $0x00, 160(R10), Y13, Y9
+	VPXOR          Y9, Y10, Y10
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 96(AX), Y8
+	VPCLMULQDQ     $0x11, 160(R10), Y13, Y9
+	VPXOR          Y9, Y12, Y12
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VPCLMULQDQ     $0x01, 160(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VPCLMULQDQ     $0x10, 160(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VMOVDQU        192(CX), Y13
+	VPSHUFB        byteSwap<>+0(SB), Y13, Y13
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 112(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VPCLMULQDQ     $0x00, 192(R10), Y13, Y9
+	VPXOR          Y9, Y10, Y10
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VPCLMULQDQ     $0x11, 192(R10), Y13, Y9
+	VPXOR          Y9, Y12, Y12
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VPCLMULQDQ     $0x01, 192(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VPCLMULQDQ     $0x10, 192(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VBROADCASTI128 128(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VMOVDQU        224(CX), Y13
+	VPSHUFB        byteSwap<>+0(SB), Y13, Y13
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VPCLMULQDQ     $0x00, 224(R10), Y13, Y9
+	VPXOR          Y9, Y10, Y10
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VPCLMULQDQ     $0x11, 224(R10), Y13, Y9
+	VPXOR          Y9, Y12, Y12
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 144(AX), Y8
+	VPCLMULQDQ     $0x01, 224(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VPCLMULQDQ     $0x10, 224(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VMOVDQU        (CX), Y13
+	VPSHUFB        byteSwap<>+0(SB), Y13, Y13
+	VPXOR          Y14, Y13, Y13
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VPCLMULQDQ     $0x00, (R10), Y13, Y9
+	VPXOR          Y9, Y10, Y10
+	VBROADCASTI128 160(AX), Y8
+	VPXOR          (CX), Y8, Y9
+	VAESENCLAST    Y9, Y0, Y0
+	VPCLMULQDQ     $0x11, (R10), Y13, Y9
+	VPXOR          Y9, Y12, Y12
+	VPXOR          32(CX), Y8, Y9
+	VAESENCLAST    Y9, Y1, Y1
+	VPXOR          64(CX), Y8, Y9
+	VAESENCLAST    Y9, Y2, Y2
+	VPXOR          96(CX), Y8, Y9
+	VAESENCLAST    Y9, Y3, Y3
+	VPCLMULQDQ     $0x01, (R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VPXOR          128(CX), Y8, Y9
+	VAESENCLAST    Y9, Y4, Y4
+	VPXOR          160(CX), Y8, Y9
+	VAESENCLAST    Y9, Y5, Y5
+	VPCLMULQDQ     $0x10, (R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VPXOR          192(CX), Y8, Y9
+	VAESENCLAST    Y9, Y6, Y6
+	VPXOR          224(CX), Y8, Y9
+	VAESENCLAST    Y9, Y7, Y7
+	VMOVDQU        Y0, (DX)
+	VMOVDQU        Y1, 32(DX)
+	VMOVDQU        Y2, 64(DX)
+	VMOVDQU        Y3, 96(DX)
+	VMOVDQU        Y4, 128(DX)
+	VMOVDQU        Y5, 160(DX)
+	VMOVDQU        Y6, 192(DX)
+	VMOVDQU        Y7, 224(DX)
+	ADDQ           $+256, CX
+	ADDQ           $+256, DX
+	ADDQ           $+256, R10
+	VPXOR          X14, X14, X14
+	JMP            batched
+
+long14:
+loop14:
+	DECQ           R8
+	JZ             last14
+	VBROADCASTI128 (AX), Y8
+	VMOVDQU        32(CX), Y13
+	VPSHUFB        byteSwap<>+0(SB), Y13, Y13
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y0
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y0, Y0
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y1
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y1, Y1
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y2
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y2, Y2
+	VPCLMULQDQ     $0x00, 32(R10), Y13, Y10
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y3
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y3, Y3
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y4
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y4, Y4
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y5
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y5, Y5
+	VPCLMULQDQ     $0x11, 32(R10), Y13, Y12
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y6
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y6, Y6
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y7
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y7, Y7
+	VBROADCASTI128 16(AX), Y8
+	VPCLMULQDQ     $0x01, 32(R10), Y13, Y11
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VPCLMULQDQ     $0x10, 32(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VMOVDQU        64(CX), Y13
+	VPSHUFB        byteSwap<>+0(SB), Y13, Y13
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 32(AX), Y8
+	VPCLMULQDQ     $0x00, 64(R10), Y13, Y9
+	VPXOR          Y9, Y10, Y10
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VPCLMULQDQ     $0x11, 64(R10), Y13, Y9
+	VPXOR          Y9, Y12, Y12
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VPCLMULQDQ     $0x01, 64(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 48(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VPCLMULQDQ     $0x10, 64(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VMOVDQU        96(CX), Y13
+	VPSHUFB        byteSwap<>+0(SB), Y13, Y13
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VPCLMULQDQ     $0x00, 96(R10), Y13, Y9
+	VPXOR          Y9, Y10, Y10
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 64(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VPCLMULQDQ     $0x11, 96(R10), Y13, Y9
+	VPXOR          Y9, Y12, Y12
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VPCLMULQDQ     $0x01, 96(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VPCLMULQDQ     $0x10, 96(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 80(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VMOVDQU        128(CX), Y13
+	VPSHUFB        byteSwap<>+0(SB), Y13, Y13
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VPCLMULQDQ     $0x00, 128(R10), Y13, Y9
+	VPXOR          Y9, Y10, Y10
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VPCLMULQDQ     $0x11, 128(R10), Y13, Y9
+	VPXOR          Y9, Y12, Y12
+	VBROADCASTI128 96(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VPCLMULQDQ     $0x01, 128(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VPCLMULQDQ     $0x10, 128(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VMOVDQU        160(CX), Y13
+	VPSHUFB        byteSwap<>+0(SB), Y13, Y13
+	VBROADCASTI128 112(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VPCLMULQDQ     $0x00, 160(R10), Y13, Y9
+	VPXOR          Y9, Y10, Y10
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VPCLMULQDQ     $0x11, 160(R10), Y13, Y9
+	VPXOR          Y9, Y12, Y12
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 128(AX), Y8
+	VPCLMULQDQ     $0x01, 160(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VPCLMULQDQ     $0x10, 160(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VMOVDQU        192(CX), Y13
+	VPSHUFB        byteSwap<>+0(SB), Y13, Y13
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 144(AX), Y8
+	VPCLMULQDQ     $0x00, 192(R10), Y13, Y9
+	VPXOR          Y9, Y10, Y10
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VPCLMULQDQ     $0x11, 192(R10), Y13, Y9
+	VPXOR          Y9, Y12, Y12
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VPCLMULQDQ     $0x01, 192(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 160(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VPCLMULQDQ     $0x10, 192(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VMOVDQU        224(CX), Y13
+	VPSHUFB        byteSwap<>+0(SB), Y13, Y13
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VPCLMULQDQ     $0x00, 224(R10), Y13, Y9
+	VPXOR          Y9, Y10, Y10
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 176(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VPCLMULQDQ     $0x11, 224(R10), Y13, Y9
+	VPXOR          Y9, Y12, Y12
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VPCLMULQDQ     $0x01, 224(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VPCLMULQDQ     $0x10, 224(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 192(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VMOVDQU        (CX), Y13
+	VPSHUFB        byteSwap<>+0(SB), Y13, Y13
+	VPXOR          Y14, Y13, Y13
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VPCLMULQDQ     $0x00, (R10), Y13, Y9
+	VPXOR          Y9, Y10, Y10
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VPCLMULQDQ     $0x11, (R10), Y13, Y9
+	VPXOR          Y9, Y12, Y12
+	VBROADCASTI128 208(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VPCLMULQDQ     $0x01, (R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VPCLMULQDQ     $0x10, (R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VPCLMULQDQ     $0x00, poly<>+0(SB), Y10, Y9
+	VPSHUFD        $0x4e, Y10, Y10
+	VPXOR          Y9, Y11, Y11
+	VPXOR          Y10, Y11, Y11
+	VBROADCASTI128 224(AX), Y8
+	VPXOR          (CX), Y8, Y9
+	VAESENCLAST    Y9, Y0, Y0
+	VPXOR          32(CX), Y8, Y9
+	VAESENCLAST    Y9, Y1, Y1
+	VPCLMULQDQ     $0x00, poly<>+0(SB), Y11, Y9
+	VPSHUFD        $0x4e, Y11, Y11
+	VPXOR          Y9, Y12, Y12
+	VPXOR          Y11, Y12, Y12
+	VPXOR          64(CX), Y8, Y9
+	VAESENCLAST    Y9, Y2, Y2
+	VPXOR          96(CX), Y8, Y9
+	VAESENCLAST    Y9, Y3, Y3
+	VPXOR          128(CX), Y8, Y9
+	VAESENCLAST    Y9, Y4, Y4
+	VEXTRACTI128   $0x01, Y12, X9
+	VPXOR          X9, X12, X14
+	VPXOR          160(CX), Y8, Y9
+	VAESENCLAST    Y9, Y5, Y5
+	VPXOR          192(CX), Y8, Y9
+	VAESENCLAST    Y9, Y6, Y6
+	VPXOR          224(CX), Y8, Y9
+	VAESENCLAST    Y9, Y7, Y7
+	VMOVDQU        Y0, (DX)
+	VMOVDQU        Y1, 32(DX)
+	VMOVDQU        Y2, 64(DX)
+	VMOVDQU        Y3, 96(DX)
+	VMOVDQU        Y4, 128(DX)
+	VMOVDQU        Y5, 160(DX)
+	VMOVDQU        Y6, 192(DX)
+	VMOVDQU        Y7, 224(DX)
+	ADDQ           $+256, CX
+	ADDQ           $+256, DX
+	JMP            loop14
+
+last14:
+	MOVQ           R12, R10
+	VBROADCASTI128 (AX), Y8
+	VMOVDQU        32(CX), Y13
+	VPSHUFB        byteSwap<>+0(SB), Y13, Y13
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y0
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y0, Y0
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y1
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y1, Y1
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y2
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y2, Y2
+	VPCLMULQDQ     $0x00, 32(R10), Y13, Y10
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y3
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y3, Y3
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y4
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y4, Y4
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y5
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y5, Y5
+	VPCLMULQDQ     $0x11, 32(R10), Y13, Y12
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y6
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y6, Y6
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y7
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y7, Y7
+	VBROADCASTI128 16(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VPCLMULQDQ     $0x01, 32(R10), Y13, Y11
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VPCLMULQDQ     $0x10, 32(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VMOVDQU        64(CX), Y13
+	VPSHUFB        byteSwap<>+0(SB), Y13, Y13
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 32(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VPCLMULQDQ     $0x00, 64(R10), Y13, Y9
+	VPXOR          Y9, Y10, Y10
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VPCLMULQDQ     $0x11, 64(R10), Y13, Y9
+	VPXOR          Y9, Y12, Y12
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 48(AX), Y8
+	VPCLMULQDQ     $0x01, 64(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VPCLMULQDQ     $0x10, 64(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VMOVDQU        96(CX), Y13
+	VPSHUFB        byteSwap<>+0(SB), Y13, Y13
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 64(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VPCLMULQDQ     $0x00, 96(R10), Y13, Y9
+	VPXOR          Y9, Y10, Y10
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VPCLMULQDQ     $0x11, 96(R10), Y13, Y9
+	VPXOR          Y9, Y12, Y12
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VPCLMULQDQ     $0x01, 96(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 80(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VPCLMULQDQ     $0x10, 96(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VMOVDQU        128(CX), Y13
+	VPSHUFB        byteSwap<>+0(SB), Y13, Y13
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 96(AX), Y8
+	VPCLMULQDQ     $0x00, 128(R10), Y13, Y9
+	VPXOR          Y9, Y10, Y10
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VPCLMULQDQ     $0x11, 128(R10), Y13, Y9
+	VPXOR          Y9, Y12, Y12
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VPCLMULQDQ     $0x01, 128(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 112(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VPCLMULQDQ     $0x10, 128(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VMOVDQU        160(CX), Y13
+	VPSHUFB        byteSwap<>+0(SB), Y13, Y13
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VPCLMULQDQ     $0x00, 160(R10), Y13, Y9
+	VPXOR          Y9, Y10, Y10
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 128(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VPCLMULQDQ     $0x11, 160(R10), Y13, Y9
+	VPXOR          Y9, Y12, Y12
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VPCLMULQDQ     $0x01, 160(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 144(AX), Y8
+	VPCLMULQDQ     $0x10, 160(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VMOVDQU        192(CX), Y13
+	VPSHUFB        byteSwap<>+0(SB), Y13, Y13
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VPCLMULQDQ     $0x00, 192(R10), Y13, Y9
+	VPXOR          Y9, Y10, Y10
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 160(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VPCLMULQDQ     $0x11, 192(R10), Y13, Y9
+	VPXOR          Y9, Y12, Y12
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VPCLMULQDQ     $0x01, 192(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VPCLMULQDQ     $0x10, 192(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 176(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VMOVDQU        224(CX), Y13
+	VPSHUFB        byteSwap<>+0(SB), Y13, Y13
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VPCLMULQDQ     $0x00, 224(R10), Y13, Y9
+	VPXOR          Y9, Y10, Y10
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 192(AX), Y8
+	VPCLMULQDQ     $0x11, 224(R10), Y13, Y9
+	VPXOR          Y9, Y12, Y12
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VPCLMULQDQ     $0x01, 224(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VPCLMULQDQ     $0x10, 224(R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 208(AX), Y8
+	VAESENC        Y8, Y0, Y0
+	VMOVDQU        (CX), Y13
+	VPSHUFB        byteSwap<>+0(SB), Y13, Y13
+	VPXOR          Y14, Y13, Y13
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VPCLMULQDQ     $0x00, (R10), Y13, Y9
+	VPXOR          Y9, Y10, Y10
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VPCLMULQDQ     $0x11, (R10), Y13, Y9
+	VPXOR          Y9, Y12, Y12
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 224(AX), Y8
+	VPXOR          (CX), Y8, Y9
+	VAESENCLAST    Y9, Y0, Y0
+	VPXOR          32(CX), Y8, Y9
+	VAESENCLAST    Y9, Y1, Y1
+	VPCLMULQDQ     $0x01, (R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VPXOR          64(CX), Y8, Y9
+	VAESENCLAST    Y9, Y2, Y2
+	VPXOR          96(CX), Y8, Y9
+	VAESENCLAST    Y9, Y3, Y3
+	VPXOR          128(CX), Y8, Y9
+	VAESENCLAST    Y9, Y4, Y4
+	VPCLMULQDQ     $0x10, (R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VPXOR          160(CX), Y8, Y9
+	VAESENCLAST    Y9, Y5, Y5
+	VPXOR          192(CX), Y8, Y9
+	VAESENCLAST    Y9, Y6, Y6
+	VPXOR          224(CX), Y8, Y9
+	VAESENCLAST    Y9, Y7, Y7
+	VMOVDQU        Y0, (DX)
+	VMOVDQU        Y1, 32(DX)
+	VMOVDQU        Y2, 64(DX)
+	VMOVDQU        Y3, 96(DX)
+	VMOVDQU        Y4, 128(DX)
+	VMOVDQU        Y5, 160(DX)
+	VMOVDQU        Y6, 192(DX)
+	VMOVDQU        Y7, 224(DX)
+	ADDQ           $+256, CX
+	ADDQ           $+256, DX
+	ADDQ           $+256, R10
+	VPXOR          X14, X14, X14
+	JMP            batched
+
+short:
+	VPXOR X10, X10, X10
+	VPXOR X11, X11, X11
+	VPXOR X12, X12, X12
+
+batched:
+pair:
+	TESTQ          SI, SI
+	JZ             part
+	VBROADCASTI128 (AX), Y8
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y1
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y1, Y1
+	CMPQ           R9, AX
+	JE             pairRounds
+	VBROADCASTI128 16(AX), Y8
+	VAESENC        Y8, Y1, Y1
+	VBROADCASTI128 32(AX), Y8
+	VAESENC        Y8, Y1, Y1
+	VBROADCASTI128 48(AX), Y8
+	VAESENC        Y8, Y1, Y1
+	VBROADCASTI128 64(AX), Y8
+	VAESENC        Y8, Y1, Y1
+
+pairRounds:
+	VBROADCASTI128 16(R9), Y8
+	VAESENC        Y8, Y1, Y1
+	VBROADCASTI128 32(R9), Y8
+	VAESENC        Y8, Y1, Y1
+	VBROADCASTI128 48(R9), Y8
+	VAESENC        Y8, Y1, Y1
+	VBROADCASTI128 64(R9), Y8
+	VAESENC        Y8, Y1, Y1
+	VBROADCASTI128 80(R9), Y8
+	VAESENC        Y8, Y1, Y1
+	VBROADCASTI128 96(R9), Y8
+	VAESENC        Y8, Y1, Y1
+	VBROADCASTI128 112(R9), Y8
+	VAESENC        Y8, Y1, Y1
+	VBROADCASTI128 128(R9), Y8
+	VAESENC        Y8, Y1, Y1
+	VBROADCASTI128 144(R9), Y8
+	VAESENC        Y8, Y1, Y1
+	VBROADCASTI128 160(R9), Y8
+	VAESENCLAST    Y8, Y1, Y1
+	VMOVDQU        (CX), Y13
+	VPXOR          Y13, Y1, Y1
+	VMOVDQU        Y1, (DX)
+	VPSHUFB        byteSwap<>+0(SB), Y13, Y13
+	VPXOR          Y14, Y13, Y13
+	VPXOR          X14, X14, X14
+	VPCLMULQDQ     $0x00, (R10), Y13, Y9
+	VPXOR          Y9, Y10, Y10
+	VPCLMULQDQ     $0x11, (R10), Y13, Y9
+	VPXOR          Y9, Y12, Y12
+	VPCLMULQDQ     $0x01, (R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	VPCLMULQDQ     $0x10, (R10), Y13, Y9
+	VPXOR          Y9, Y11, Y11
+	ADDQ           $0x20, R10
+	ADDQ           $0x20, CX
+	ADDQ           $0x20, DX
+	SUBQ           $0x20, SI
+	JMP            pair
+
+part:
+	TESTQ          DI, DI
+	JZ             lengths
+	VBROADCASTI128 (AX), Y8
+	VPSHUFB        counterSwap<>+0(SB), Y15, Y1
+	VPADDD         pairStep<>+0(SB), Y15, Y15
+	VPXOR          Y8, Y1, Y1
+	CMPQ           R9, AX
+	JE             partRounds
+	VBROADCASTI128 16(AX), Y8
+	VAESENC        Y8, Y1, Y1
+	VBROADCASTI128 32(AX), Y8
+	VAESENC        Y8, Y1, Y1
+	VBROADCASTI128 48(AX), Y8
+	VAESENC        Y8, Y1, Y1
+	VBROADCASTI128 64(AX), Y8
+	VAESENC        Y8, Y1, Y1
+
+partRounds:
+	VBROADCASTI128 16(R9), Y8
+	VAESENC        Y8, Y1, Y1
+	VBROADCASTI128 32(R9), Y8
+	VAESENC        Y8, Y1, Y1
+	VBROADCASTI128 48(R9), Y8
+	VAESENC        Y8, Y1, Y1
+	VBROADCASTI128 64(R9), Y8
+	VAESENC        Y8, Y1, Y1
+	VBROADCASTI128 80(R9), Y8
+	VAESENC        Y8, Y1, Y1
+	VBROADCASTI128 96(R9), Y8
+	VAESENC        Y8, Y1, Y1
+	VBROADCASTI128 112(R9), Y8
+	VAESENC        Y8, Y1, Y1
+	VBROADCASTI128 128(R9), Y8
+	VAESENC        Y8, Y1, Y1
+	VBROADCASTI128 144(R9), Y8
+	VAESENC        Y8, Y1, Y1
+	VBROADCASTI128 160(R9), Y8
+	VAESENCLAST    Y8, Y1, Y1
+	VMOVDQU        64(BX), Y13
+	VPXOR          Y13, Y1, Y1
+	VMOVDQU        Y1, 64(BX)
+
+	// Beyond the tail, GHASH takes zeros.
+	LEAQ       tailMask<>+32(SB), R11
+	SUBQ       DI, R11
+	VPAND      (R11), Y13, Y13
+	VPSHUFB    byteSwap<>+0(SB), Y13, Y13
+	VPXOR      Y14, Y13, Y13
+	VPXOR      X14, X14, X14
+	VPCLMULQDQ $0x00, (R10), Y13, Y9
+	VPXOR      Y9, Y10, Y10
+	VPCLMULQDQ $0x11, (R10), Y13, Y9
+	VPXOR      Y9, Y12, Y12
+	VPCLMULQDQ $0x01, (R10), Y13, Y9
+	VPXOR      Y9, Y11, Y11
+	VPCLMULQDQ $0x10, (R10), Y13, Y9
+	VPXOR      Y9, Y11, Y11
+	ADDQ       $0x20, R10
+
+lengths:
+	MOVQ    nonce+16(FP), R11
+	VMOVD   (R11), X0
+	VPINSRD $0x01, 4(R11), X0, X0
+	VPINSRD $0x02, 8(R11), X0, X0
+	MOVL    $0x01000000, R11
+	VPINSRD $0x03, R11, X0, X1
+	VPXOR   (AX), X1, X1
+	CMPQ    R9, AX
+	JE      maskRounds
+	VAESENC 16(AX), X1, X1
+	VAESENC 32(AX), X1, X1
+	VAESENC 48(AX), X1, X1
+	VAESENC 64(AX), X1, X1
+
+maskRounds:
+	VAESENC      16(R9), X1, X1
+	VAESENC      32(R9), X1, X1
+	VAESENC      48(R9), X1, X1
+	VAESENC      64(R9), X1, X1
+	VAESENC      80(R9), X1, X1
+	VAESENC      96(R9), X1, X1
+	VAESENC      112(R9), X1, X1
+	VAESENC      128(R9), X1, X1
+	VAESENC      144(R9), X1, X1
+	VAESENCLAST  160(R9), X1, X1
+	MOVQ         32(BX), R11
+	SHLQ         $0x03, R11
+	MOVQ         24(BX), R12
+	SHLQ         $0x03, R12
+	VMOVQ        R11, X2
+	VPINSRQ      $0x01, R12, X2, X2
+	VPXOR        X14, X2, X13
+	VPCLMULQDQ   $0x00, 1296(AX), Y13, Y9
+	VPXOR        Y9, Y10, Y10
+	VPCLMULQDQ   $0x11, 1296(AX), Y13, Y9
+	VPXOR        Y9, Y12, Y12
+	VPCLMULQDQ   $0x01, 1296(AX), Y13, Y9
+	VPXOR        Y9, Y11, Y11
+	VPCLMULQDQ   $0x10, 1296(AX), Y13, Y9
+	VPXOR        Y9, Y11, Y11
+	VPCLMULQDQ   $0x00, poly<>+0(SB), Y10, Y9
+	VPSHUFD      $0x4e, Y10, Y10
+	VPXOR        Y9, Y11, Y11
+	VPXOR        Y10, Y11, Y11
+	VPCLMULQDQ   $0x00, poly<>+0(SB), Y11, Y9
+	VPSHUFD      $0x4e, Y11, Y11
+	VPXOR        Y9, Y12, Y12
+	VPXOR        Y11, Y12, Y12
+	VEXTRACTI128 $0x01, Y12, X9
+	VPXOR        X9, X12, X14
+	VPSHUFB      byteSwap<>+0(SB), X14, X14
+	VPXOR        X1, X14, X14
+	VMOVDQU      X14, 48(BX)
 	VZEROALL
 	RET

@@ -13,7 +13,7 @@ func TestMin(t *testing.T) {
 		t.Skip()
 	}
 	for _, kl := range []int{16, 32} {
-		for _, n := range []int{64, 1025, 4097, 16385} {
+		for _, n := range []int{64, 128, 192, 256,320,384, 448,512, 1024, 1025,2048,4097, 16385} {
 			var res [3][2]float64
 			for x, impl := range []Implementation{AVX512, AVX2, Go} {
 				if !impl.supported() {

@@ -4,6 +4,12 @@
 
 package aesgcm
 
+// cpuid executes CPUID.
+func cpuid(leaf uint32, subleaf uint32) (a uint32, b uint32, c uint32, d uint32)
+
+// xgetbv reads the register XCR0: which register states the operating system keeps.
+func xgetbv() (a uint32, d uint32)
+
 // expand128 sets the round keys and the powers of H in k from a key of 128 bits.
 //
 //go:noescape
@@ -13,6 +19,11 @@ func expand128(k *byte, key *byte)
 //
 //go:noescape
 func expand256(k *byte, key *byte)
+
+// hashBlocks adds n blocks of data to the hash in w.acc; n is positive.
+//
+//go:noescape
+func hashBlocks(k *byte, w *byte, data *byte, n int)
 
 // sealMore512 encrypts srcLen bytes, a positive multiple of 512, and updates w.acc but not w.base. See sealFinal512.
 //
@@ -28,3 +39,20 @@ func sealFinal512(k *byte, w *byte, nonce *byte, aad *byte, aadLen int, dst *byt
 //
 //go:noescape
 func openFinal512(k *byte, w *byte, nonce *byte, aad *byte, aadLen int, dst *byte, src *byte, srcLen int)
+
+// sealMore256 encrypts srcLen bytes, a positive multiple of 256, and updates w.acc but not w.base. See sealFinal256.
+//
+//go:noescape
+func sealMore256(k *byte, w *byte, nonce *byte, aadLen int, dst *byte, src *byte, srcLen int)
+
+// sealFinal256 encrypts srcLen bytes, a multiple of 32, and then rest bytes, at most 32, in w.tail, and sets w.tag.
+// aadLen may be zero; otherwise w.aadBlock holds the padded data.
+//
+//go:noescape
+func sealFinal256(k *byte, w *byte, nonce *byte, aadLen int, dst *byte, src *byte, srcLen int, rest int)
+
+// openFinal256 decrypts srcLen bytes, a multiple of 32, and then rest bytes, at most 32, in w.tail, and sets w.tag.
+// aadLen may be zero; otherwise w.aadBlock holds the padded data.
+//
+//go:noescape
+func openFinal256(k *byte, w *byte, nonce *byte, aadLen int, dst *byte, src *byte, srcLen int, rest int)

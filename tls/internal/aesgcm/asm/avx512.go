@@ -70,10 +70,10 @@ func declareTables512() {
 	}
 	tables.counters = constants("counters", c...)
 	tables.chunk = constants("chunkCounters", 0, 2<<32, 0, 3<<32, 0, 4<<32, 0, 5<<32)
-	tables.swap = constants("byteSwap", 0x08090a0b0c0d0e0f, 0x0001020304050607)
-	tables.countSw = constants("counterSwap", 0x0706050403020100, 0x0c0d0e0f0b0a0908)
+	tables.swap = constants("byteSwap", 0x08090a0b0c0d0e0f, 0x0001020304050607, 0x08090a0b0c0d0e0f, 0x0001020304050607)
+	tables.countSw = constants("counterSwap", 0x0706050403020100, 0x0c0d0e0f0b0a0908, 0x0706050403020100, 0x0c0d0e0f0b0a0908)
 	tables.chunkUp = constants("chunkStep", 0, 4<<32)
-	tables.poly = constants("poly", 0xc200000000000000, 0)
+	tables.poly = constants("poly", 0xc200000000000000, 0, 0xc200000000000000, 0)
 	tables.reduce = constants("reduction", 1, 0xc200000000000000)
 }
 

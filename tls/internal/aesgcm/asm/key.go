@@ -172,3 +172,49 @@ func loweredPowers() {
 		VMOVDQU(x(kA), at(rKeys, loweredAt(n)))
 	}
 }
+
+// hashBlocks generates the function for additional data longer than a block. It takes one block at a time: no record layer has that.
+func hashBlocks() {
+	TEXT("hashBlocks", attr.NOSPLIT, "func(k, w, data *byte, n int)")
+	Doc("hashBlocks adds n blocks of data to the hash in w.acc; n is positive.")
+	Pragma("noescape")
+	Load(Param("k"), rKeys)
+	Load(Param("w"), rWork)
+	Load(Param("data"), rTmp)
+	Load(Param("n"), rTmp2)
+	VMOVDQU(tables.poly, x(kPoly))
+	VMOVDQU(at(rKeys, powerAt(1)), x(kH))
+	VMOVDQU(at(rWork, offAcc), x(kA))
+	Label("block")
+	VMOVDQU(at(rTmp, 0), x(kTmp))
+	VPSHUFB(tables.swap, x(kTmp), x(kTmp))
+	VPXOR(x(kTmp), x(kA), x(kA))
+	product(x, kA, kH)
+	ADDQ(Imm(block), rTmp)
+	DECQ(rTmp2)
+	JNZ(LabelRef("block"))
+	VMOVDQU(x(kA), at(rWork, offAcc))
+	VZEROALL()
+	RET()
+}
+
+// cpu generates the two instructions that tell what the processor and the operating system offer.
+func cpu() {
+	TEXT("cpuid", attr.NOSPLIT, "func(leaf, subleaf uint32) (a, b, c, d uint32)")
+	Doc("cpuid executes CPUID.")
+	Load(Param("leaf"), EAX)
+	Load(Param("subleaf"), ECX)
+	CPUID()
+	for i, r := range []Register{EAX, EBX, ECX, EDX} {
+		Store(r, ReturnIndex(i))
+	}
+	RET()
+
+	TEXT("xgetbv", attr.NOSPLIT, "func() (a, d uint32)")
+	Doc("xgetbv reads the register XCR0: which register states the operating system keeps.")
+	XORL(ECX, ECX)
+	XGETBV()
+	Store(EAX, ReturnIndex(0))
+	Store(EDX, ReturnIndex(1))
+	RET()
+}

@@ -15,13 +15,14 @@ const (
 	powers       = 66
 	offLowered   = offPowers + (powers+2)*block // H^4, H^8 ... H^32 times x^-64; a gap of two blocks lies between
 
-	offAcc     = 0  // GHASH so far, byte-reversed
-	offBase    = 16 // uint64: block counter of the next batch less 2, a multiple of 32
-	offAAD     = 24 // uint64: bytes of additional data in the record
-	offTotal   = 32 // uint64: bytes of ciphertext in the record
-	offCounter = 40 // uint32: scratch, a big-endian counter
-	offTag     = 48 // the result of a final call
-	offTail    = 64 // avx2 only: the last, partial 32 bytes
+	offAcc      = 0  // GHASH so far, byte-reversed
+	offBase     = 16 // uint64: block counter of the next batch less 2, a multiple of 32
+	offAAD      = 24 // uint64: bytes of additional data in the record
+	offTotal    = 32 // uint64: bytes of ciphertext in the record
+	offCounter  = 40 // uint32: scratch, a big-endian counter
+	offTag      = 48 // the result of a final call
+	offTail     = 64 // 32 bytes, for avx2: the last ones, which do not fill a register
+	offAADBlock = 96 // 16 bytes, for avx2: additional data of at most one block, padded
 )
 
 const (

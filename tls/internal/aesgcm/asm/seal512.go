@@ -216,13 +216,7 @@ func finish512() {
 	rounds512("mask", func(m Op) { VAESENC(m, x(1), x(1)) })
 	VAESENCLAST(at(rCommon, 10*block), x(1), x(vMasked))
 	Label("masked")
-	Comment("Lengths in bits, in the byte-reversed order of GHASH here.")
-	MOVQ(at(rWork, offTotal), rTmp)
-	SHLQ(Imm(3), rTmp)
-	MOVQ(at(rWork, offAAD), rTmp2)
-	SHLQ(Imm(3), rTmp2)
-	VMOVQ(rTmp, x(2))
-	VPINSRQ(Imm(1), rTmp2, x(2), x(2))
+	lengths(2)
 	VPXORQ(z(vAcc), z(2), z(vData))
 	VMOVDQU(at(rKeys, powerAt(1)), x(3))
 	VMOVDQA64(z(3), z(vPow))
@@ -232,4 +226,14 @@ func finish512() {
 	VPSHUFB(x(vSwap), x(vAcc), x(vAcc))
 	VPXORQ(x(vMasked), x(vAcc), x(vAcc))
 	VMOVDQU(x(vAcc), at(rWork, offTag))
+}
+
+// lengths sets v to the block of lengths in bits, in the byte-reversed order that GHASH has here (SP 800-38D, 7.1).
+func lengths(v int) {
+	MOVQ(at(rWork, offTotal), rTmp)
+	SHLQ(Imm(3), rTmp)
+	MOVQ(at(rWork, offAAD), rTmp2)
+	SHLQ(Imm(3), rTmp2)
+	VMOVQ(rTmp, x(v))
+	VPINSRQ(Imm(1), rTmp2, x(v), x(v))
 }
