@@ -151,7 +151,8 @@ func (a *AEAD) Open(dst, nonce, ciphertext, additionalData []byte) ([]byte, erro
 }
 
 // difference is zero if the tags are equal. Its time does not depend on where they differ.
-func difference(a []byte, b []byte) uint64 {
-	return binary.LittleEndian.Uint64(a[:8])^binary.LittleEndian.Uint64(b[:8]) |
-		binary.LittleEndian.Uint64(a[8:])^binary.LittleEndian.Uint64(b[8:Overhead])
+func difference(a, b []byte) uint64 {
+	low := binary.LittleEndian.Uint64(a[:8]) ^ binary.LittleEndian.Uint64(b[:8])
+	high := binary.LittleEndian.Uint64(a[8:]) ^ binary.LittleEndian.Uint64(b[8:Overhead])
+	return low | high
 }
