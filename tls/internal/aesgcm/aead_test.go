@@ -176,11 +176,14 @@ func TestMisuse(t *testing.T) {
 	each(t, func(t *testing.T, a *AEAD, ref cipher.AEAD, r *rand.ChaCha8) {
 		buf, nonce, other := take(r, 400), take(r, NonceSize), take(r, 5)
 		uses := map[string]func(cipher.AEAD){
-			"seal, nonce":           func(c cipher.AEAD) { c.Seal(nil, nonce[:11], buf, nil) },
-			"open, nonce":           func(c cipher.AEAD) { _, _ = c.Open(nil, append(nonce, 0), buf, nil) },
-			"seal, output ahead":    func(c cipher.AEAD) { c.Seal(buf[:0], nonce, buf[1:200], nil) },
-			"seal, output behind":   func(c cipher.AEAD) { c.Seal(buf[1:1], nonce, buf[:200], nil) },
-			"seal, tag on input":    func(c cipher.AEAD) { c.Seal(buf[:0], nonce, buf[215:300], nil); c.Seal(buf[:0], nonce, buf[100:200], nil) },
+			"seal, nonce":         func(c cipher.AEAD) { c.Seal(nil, nonce[:11], buf, nil) },
+			"open, nonce":         func(c cipher.AEAD) { _, _ = c.Open(nil, append(nonce, 0), buf, nil) },
+			"seal, output ahead":  func(c cipher.AEAD) { c.Seal(buf[:0], nonce, buf[1:200], nil) },
+			"seal, output behind": func(c cipher.AEAD) { c.Seal(buf[1:1], nonce, buf[:200], nil) },
+			"seal, tag on input": func(c cipher.AEAD) {
+				c.Seal(buf[:0], nonce, buf[215:300], nil)
+				c.Seal(buf[:0], nonce, buf[100:200], nil)
+			},
 			"open, output ahead":    func(c cipher.AEAD) { _, _ = c.Open(buf[:0], nonce, buf[1:200], nil) },
 			"open, output on tag":   func(c cipher.AEAD) { _, _ = c.Open(buf[199:199], nonce, buf[:200], nil) },
 			"seal, additional data": func(c cipher.AEAD) { c.Seal(buf[:0], nonce, other, buf[20:25]) },

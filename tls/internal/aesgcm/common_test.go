@@ -63,7 +63,7 @@ func each(t *testing.T, f func(t *testing.T, a *AEAD, ref cipher.AEAD, r *rand.C
 func lengths() []int {
 	step := 1
 	if raceEnabled {
-		step = 13
+		step = 5
 	}
 	var all []int
 	for n := 0; n <= 1100; n += step {

@@ -46,7 +46,7 @@ func TestBounds(t *testing.T) {
 	places := []func(fenced, int) []byte{fenced.first, fenced.last}
 	step := 1
 	if raceEnabled {
-		step = 23
+		step = 7
 	}
 	var sizes []int
 	for n := 0; n <= 1100; n += step {

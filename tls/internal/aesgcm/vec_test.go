@@ -70,7 +70,7 @@ func TestSealVecSplits(t *testing.T) {
 func TestSealVecEveryCut(t *testing.T) {
 	step := 1
 	if raceEnabled {
-		step = 41
+		step = 11
 	}
 	each(t, func(t *testing.T, a *AEAD, ref cipher.AEAD, r *rand.ChaCha8) {
 		plain := take(r, 3700)
