@@ -29,13 +29,13 @@ func FuzzSeal(f *testing.F) {
 		for _, i := range Available() {
 			a := newAEAD(t, key[:size], i)
 			if got := a.Seal(nil, nonce, plain, aad); !bytes.Equal(got, want) {
-				t.Fatalf("%v: sealed %x instead of %x", i, got, want)
+				t.Fatalf("%v: sealed %d bytes wrongly", i, len(plain))
 			}
 			if got := a.SealVec(nil, nonce, aad, [][]byte{plain[:at], plain[at:]}, 23); !bytes.Equal(got, wantVec) {
-				t.Fatalf("%v: cut at %d: sealed %x instead of %x", i, at, got, wantVec)
+				t.Fatalf("%v: %d bytes cut at %d: sealed wrongly", i, len(plain), at)
 			}
 			if got, err := a.Open(nil, nonce, want, aad); err != nil || !bytes.Equal(got, plain) {
-				t.Fatalf("%v: opened %x, %v", i, got, err)
+				t.Fatalf("%v: %d bytes: opened wrongly: %v", i, len(plain), err)
 			}
 			if _, err := a.Open(nil, nonce, changed, aad); err == nil {
 				t.Fatalf("%v: a forgery opened", i)

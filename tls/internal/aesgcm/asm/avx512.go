@@ -24,32 +24,34 @@ var (
 
 // Vector registers of the 512-bit functions. 0-7 are the blocks in the AES rounds.
 const (
-	vKey      = 8  // the round key at hand, in all lanes
-	vLast     = 9  // last round key ^ data: the last AES round then adds both at once
-	vLo       = 10 // GHASH sums of products not reduced yet: low x low halves,
-	vMid      = 11 // low x high and high x low,
-	vHi       = 12 // high x high
-	vSwap     = 13 // VPSHUFB mask that reverses the bytes of each block
-	vPoly     = 14 // reduction constant
-	vAcc      = 15 // GHASH so far: one value for each lane, to be added to the next four blocks
-	vWhite    = 16 // (nonce, counter base) ^ round key 0, base being that of this batch
-	vWhiteUp  = 17 // the same for the next batch
-	vWhiteMix = 18 // two lanes of each
-	vStep     = 21 // in the chunk loop: counter step
-	vWhite0   = 19 // nonce and zero ^ round key 0
-	vLow      = 20 // a power times x^-64
-	vCountSw  = 22 // VPSHUFB mask that makes the counter big-endian
-	vData     = 23 // a chunk of ciphertext for GHASH
-	vPow      = 24
-	vP0       = 25 // products; of an even chunk until the odd one's are there: one three-way XOR then adds both
-	vP1       = 26
-	vP2       = 27
-	vP3       = 28
-	vP4       = 29
-	vP5       = 30
-	vMasked   = 18 // after the batches: vJ0 encrypted
-	vJ0       = 31 // (nonce, counter 1) ^ round key 0: the block that masks the tag
+	vKey     = 8  // the round key at hand, in all lanes
+	vLast    = 9  // last round key ^ data: the last AES round then adds both at once
+	vLo      = 10 // GHASH sums of products not reduced yet: low x low halves,
+	vMid     = 11 // low x high and high x low; not in the loop over batches, which has no such sum
+	vHi      = 12 // high x high
+	vSwap    = 13 // VPSHUFB mask that reverses the bytes of each block
+	vPoly    = 14 // reduction constant
+	vAcc     = 15 // GHASH so far: one value for each lane, to be added to the next four blocks
+	vWhite   = 16 // (nonce, counter base) ^ round key 0, base being that of this batch
+	vWhiteUp = 17 // the same for the next batch
+	vWhite0  = 18 // (nonce, zero) ^ round key 0
+	vPow     = 19 // a power of H
+	vP0      = 20 // products
+	vP1      = 21
+	vP2      = 22
+	vP3      = 23
+	vData    = 24 // a chunk of ciphertext for GHASH
+	vLow     = 25 // in the loop: a power times x^-64
+	vP4      = 26 // outside of it: more products
+	vP5      = 27
+	vMasked  = 28 // at the end: the block that masks the tag
+	vStep    = 29 // in the chunk loop: counter step
+	vCountSw = 30 // in the chunk loop: VPSHUFB mask that makes the counter big-endian
 )
+
+// vSealed are the chunks of the last batch that was encrypted, with the bytes of each block reversed, while GHASH has not had them. The
+// registers have other uses when nothing is encrypted, and in functions that decrypt.
+var vSealed = [batchWidth]int{11, 24, 26, 27, 28, 29, 30, 31}
 
 var tables struct {
 	counters Mem // for chunk 0 ... 7 of a batch, what the counters differ in from the base, as big-endian counters
@@ -90,13 +92,13 @@ func counterOps() []op {
 		BSWAPL(rTmp2.As32())
 		MOVL(rTmp2.As32(), at(rWork, offCounter))
 		VPXORD_BCST(at(rWork, offCounter), z(vWhite0), K4, z(vWhiteUp))
-		VPBLENDMQ(z(vWhiteUp), z(vWhite), K1, z(vWhiteMix))
 	}}
 	for i := range batchWidth {
 		ops = append(ops, func() {
 			white := vWhite
 			if i == batchWidth-1 {
-				white = vWhiteMix
+				VPBLENDMQ(z(vWhiteUp), z(vWhite), K1, z(i))
+				white = i
 			}
 			VPXORQ(tables.counters.Offset(i*vector), z(white), z(i))
 		})
@@ -124,10 +126,13 @@ func aesOps(rounds int) []op {
 }
 
 // storeOps writes the batch and moves on.
-func storeOps() []op {
+func storeOps(d direction) []op {
 	var ops []op
 	for i := range batchWidth {
 		ops = append(ops, func() { VMOVDQU64(z(i), at(rDst, i*vector)) })
+		if d == seal {
+			ops = append(ops, func() { VPSHUFB(z(vSwap), z(i), z(vSealed[i])) })
+		}
 	}
 	return append(ops, func() {
 		ADDQ(I32(batch), rSrc)
@@ -141,24 +146,30 @@ func storeOps() []op {
 //
 // A block a = a1*x^64 + a0 times H^n is, up to the factor of x^-128 that the POLYVAL field has, x^-64 * (a1*H^n + a0*G) with
 // G = H^n * x^-64: 192 bits instead of 256, which take two sums instead of three, and one step to reduce instead of two.
-func spreadOps(base Register, disp int) []op {
+func spreadOps(d direction) []op {
 	var ops []op
 	for turn := range batchWidth {
 		// The first chunk comes last: it alone waits for vAcc, the reduction of the batch before.
 		i := (turn + 1) % batchWidth
+		data := vData
+		if d == seal {
+			data = vSealed[i]
+		}
 		ops = append(ops, func() {
-			VMOVDQU64(at(base, disp+i*vector), z(vData))
-			VPSHUFB(z(vSwap), z(vData), z(vData))
+			if d == open {
+				VMOVDQU64(at(rSrc, i*vector), z(data))
+				VPSHUFB(z(vSwap), z(data), z(data))
+			}
 			if i == 0 {
-				VPXORQ(z(vAcc), z(vData), z(vData))
+				VPXORQ(z(vAcc), z(data), z(data))
 			}
 		},
 			func() { broadcast(at(rKeys, powerAt(4*(batchWidth-i))), vPow) },
 			func() { broadcast(at(rKeys, loweredAt(4*(batchWidth-i))), vLow) },
-			func() { VPCLMULQDQ(Imm(0x00), z(vLow), z(vData), z(vP0)) },
-			func() { VPCLMULQDQ(Imm(0x01), z(vPow), z(vData), z(vP1)) },
-			func() { VPCLMULQDQ(Imm(0x10), z(vLow), z(vData), z(vP2)) },
-			func() { VPCLMULQDQ(Imm(0x11), z(vPow), z(vData), z(vP3)) },
+			func() { VPCLMULQDQ(Imm(0x00), z(vLow), z(data), z(vP0)) },
+			func() { VPCLMULQDQ(Imm(0x01), z(vPow), z(data), z(vP1)) },
+			func() { VPCLMULQDQ(Imm(0x10), z(vLow), z(data), z(vP2)) },
+			func() { VPCLMULQDQ(Imm(0x11), z(vPow), z(data), z(vP3)) },
 			func() { sum(turn == 0, vP0, vP1, vLo) },
 			func() { sum(turn == 0, vP2, vP3, vHi) })
 	}
@@ -169,15 +180,26 @@ func spreadOps(base Register, disp int) []op {
 }
 
 // lastOps adds the last batch, as spreadOps does, but with the powers at rPower, which moves on, and without reducing.
-func lastOps(base Register, disp int) []op {
+func lastOps(d direction) []op {
+	// When sealing, some of the usual registers hold the chunks, but those of the AES rounds are free.
+	mid, p4, p5 := vMid, vP4, vP5
+	if d == seal {
+		mid, p4, p5 = 0, 1, 2
+	}
 	var ops []op
 	for turn := range batchWidth {
 		i := (turn + 1) % batchWidth
+		data := vData
+		if d == seal {
+			data = vSealed[i]
+		}
 		ops = append(ops, func() {
-			VMOVDQU64(at(base, disp+i*vector), z(vData))
-			VPSHUFB(z(vSwap), z(vData), z(vData))
+			if d == open {
+				VMOVDQU64(at(rSrc, i*vector), z(data))
+				VPSHUFB(z(vSwap), z(data), z(data))
+			}
 			if i == 0 {
-				VPXORQ(z(vAcc), z(vData), z(vData))
+				VPXORQ(z(vAcc), z(data), z(data))
 			}
 		}, func() { VMOVDQU64(at(rPower, i*vector), z(vPow)) })
 		lo, hi := vP0, vP1
@@ -185,14 +207,17 @@ func lastOps(base Register, disp int) []op {
 			lo, hi = vP2, vP3
 		}
 		ops = append(ops,
-			func() { VPCLMULQDQ(Imm(0x01), z(vPow), z(vData), z(vP4)) },
-			func() { VPCLMULQDQ(Imm(0x10), z(vPow), z(vData), z(vP5)) },
-			func() { VPCLMULQDQ(Imm(0x00), z(vPow), z(vData), z(lo)) },
-			func() { VPCLMULQDQ(Imm(0x11), z(vPow), z(vData), z(hi)) },
-			func() { sum(turn == 0, vP4, vP5, vMid) })
+			func() { VPCLMULQDQ(Imm(0x01), z(vPow), z(data), z(p4)) },
+			func() { VPCLMULQDQ(Imm(0x10), z(vPow), z(data), z(p5)) },
+			func() { VPCLMULQDQ(Imm(0x00), z(vPow), z(data), z(lo)) },
+			func() { VPCLMULQDQ(Imm(0x11), z(vPow), z(data), z(hi)) },
+			func() { sum(turn == 0, p4, p5, mid) })
 		if turn%2 == 1 {
 			ops = append(ops, func() { sum(turn == 1, vP0, vP2, vLo) }, func() { sum(turn == 1, vP1, vP3, vHi) })
 		}
+	}
+	if mid != vMid {
+		ops = append(ops, func() { VMOVDQA64(z(mid), z(vMid)) })
 	}
 	return append(ops, func() { ADDQ(I32(batch), rPower) })
 }
@@ -252,20 +277,16 @@ func setup512(n op) {
 	VMOVD(at(rTmp, 0), x(0))
 	VPINSRD(Imm(1), at(rTmp, 4), x(0), x(0))
 	VPINSRD(Imm(2), at(rTmp, 8), x(0), x(0))
-	MOVL(U32(1<<24), rTmp2.As32())
-	VPINSRD(Imm(3), rTmp2.As32(), x(0), x(1))
 	MOVQ(at(rWork, offBase), rBase)
 	MOVL(rBase.As32(), rTmp2.As32())
 	BSWAPL(rTmp2.As32())
 	VPINSRD(Imm(3), rTmp2.As32(), x(0), x(2))
-	broadcast(tables.countSw, vCountSw)
 	broadcast(at(rKeys, offRoundKeys), vKey)
 	VSHUFI64X2(Imm(0), z(0), z(0), z(0))
 	VPXORQ(z(vKey), z(0), z(vWhite0))
 	VSHUFI64X2(Imm(0), z(2), z(2), z(2))
 	VPXORQ(z(vKey), z(2), z(vWhite))
 	VMOVDQA64(z(vWhite0), z(vWhiteUp))
-	VPXORQ(x(vKey), x(1), x(vJ0))
 	broadcast(tables.swap, vSwap)
 	broadcast(tables.poly, vPoly)
 	MOVL(U32(0xf0), rTmp2.As32()) // quadwords of lanes 2 and 3

@@ -91,24 +91,24 @@ func batches(d direction) {
 		}
 		if d == seal {
 			emit(aesOps(rounds))
-			emit(storeOps())
+			emit(storeOps(d))
 		}
 		Label(loop)
 		DECQ(rBatches)
 		JZ(LabelRef(last))
 		if d == seal {
-			weave(aesOps(rounds), spreadOps(rDst, -batch))
+			weave(aesOps(rounds), spreadOps(seal))
 		} else {
-			weave(aesOps(rounds), spreadOps(rSrc, 0))
+			weave(aesOps(rounds), spreadOps(open))
 		}
-		emit(storeOps())
+		emit(storeOps(d))
 		JMP(LabelRef(loop))
 		Label(last)
 		if d == seal {
-			emit(lastOps(rDst, -batch))
+			emit(lastOps(seal))
 		} else {
-			weave(aesOps(rounds), lastOps(rSrc, 0))
-			emit(storeOps())
+			weave(aesOps(rounds), lastOps(open))
+			emit(storeOps(d))
 		}
 		Comment("The batches took what was to be added.")
 		VPXORQ(x(vAcc), x(vAcc), x(vAcc))
@@ -122,6 +122,7 @@ func chunks(d direction) {
 	VPBROADCASTD_Z(rBase.As32(), K4, z(0))
 	VPADDD(tables.chunk, z(0), z(0))
 	broadcast(tables.chunkUp, vStep)
+	broadcast(tables.countSw, vCountSw)
 	Label("chunk")
 	CMPQ(rSrcLeft, Imm(vector))
 	JLT(LabelRef("part"))
@@ -212,7 +213,10 @@ func finish512() {
 	LEAQ(at(rLeft, -1), rTmp)
 	CMPQ(rTmp, Imm(vector-block))
 	JB(LabelRef("masked"))
-	VMOVDQA64(z(vJ0), z(1))
+	MOVL(U32(1<<24), rTmp.As32())
+	VMOVD(rTmp.As32(), x(1))
+	VPSLLDQ(Imm(12), x(1), x(1))
+	VPXORQ(x(vWhite0), x(1), x(1))
 	rounds512("mask", func(m Op) { VAESENC(m, x(1), x(1)) })
 	VAESENCLAST(at(rCommon, 10*block), x(1), x(vMasked))
 	Label("masked")
