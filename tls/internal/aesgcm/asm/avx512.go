@@ -106,21 +106,24 @@ func counterOps() []op {
 	return append(ops, func() { VMOVDQA64(z(vWhiteUp), z(vWhite)) })
 }
 
-// aesOps encrypts a batch from rSrc to rDst.
-func aesOps(rounds int) []op {
+// aesOps encrypts a batch from rSrc to rDst, width registers at a time. Four suffice to keep the AES unit busy; eight load each round key
+// once.
+func aesOps(rounds, width int) []op {
 	ops := counterOps()
-	for r := 1; r < rounds; r++ {
-		ops = append(ops, func() { broadcast(at(rKeys, offRoundKeys+r*block), vKey) })
-		for i := range batchWidth {
-			ops = append(ops, func() { VAESENC(z(vKey), z(i), z(i)) })
+	for from := 0; from < batchWidth; from += width {
+		for r := 1; r < rounds; r++ {
+			ops = append(ops, func() { broadcast(at(rKeys, offRoundKeys+r*block), vKey) })
+			for i := from; i < from+width; i++ {
+				ops = append(ops, func() { VAESENC(z(vKey), z(i), z(i)) })
+			}
 		}
-	}
-	ops = append(ops, func() { broadcast(at(rKeys, offRoundKeys+rounds*block), vKey) })
-	for i := range batchWidth {
-		ops = append(ops, func() {
-			VPXORQ(at(rSrc, i*vector), z(vKey), z(vLast))
-			VAESENCLAST(z(vLast), z(i), z(i))
-		})
+		ops = append(ops, func() { broadcast(at(rKeys, offRoundKeys+rounds*block), vKey) })
+		for i := from; i < from+width; i++ {
+			ops = append(ops, func() {
+				VPXORQ(at(rSrc, i*vector), z(vKey), z(vLast))
+				VAESENCLAST(z(vLast), z(i), z(i))
+			})
+		}
 	}
 	return ops
 }

@@ -81,39 +81,58 @@ func final512(d direction) {
 
 // batches generates the loop over rBatches batches, once for each key size. The last batch is hashed with the powers at rPower and
 // not reduced. It ends with a jump to "batched".
+//
+// The last batch is encrypted in halves, so that GHASH can begin with the first while the second is in work: nothing else would be.
 func batches(d direction) {
 	CMPQ(at(rKeys, offRounds), Imm(10))
 	JNE(LabelRef("long14"))
 	for _, rounds := range []int{10, 14} {
-		loop, last := fmt.Sprint("loop", rounds), fmt.Sprint("last", rounds)
 		if rounds == 14 {
 			Label("long14")
 		}
 		if d == seal {
-			emit(aesOps(rounds))
-			emit(storeOps(d))
-		}
-		Label(loop)
-		DECQ(rBatches)
-		JZ(LabelRef(last))
-		if d == seal {
-			weave(aesOps(rounds), spreadOps(seal))
+			sealLoop(rounds)
 		} else {
-			weave(aesOps(rounds), spreadOps(open))
-		}
-		emit(storeOps(d))
-		JMP(LabelRef(loop))
-		Label(last)
-		if d == seal {
-			emit(lastOps(seal))
-		} else {
-			weave(aesOps(rounds), lastOps(open))
-			emit(storeOps(d))
+			openLoop(rounds)
 		}
 		Comment("The batches took what was to be added.")
 		VPXORQ(x(vAcc), x(vAcc), x(vAcc))
 		JMP(LabelRef("batched"))
 	}
+}
+
+// sealLoop encrypts each batch while it hashes the one before.
+func sealLoop(rounds int) {
+	loop, next, done := fmt.Sprint("loop", rounds), fmt.Sprint("next", rounds), fmt.Sprint("done", rounds)
+	emit(aesOps(rounds, batchWidth/2))
+	emit(storeOps(seal))
+	DECQ(rBatches)
+	JZ(LabelRef(done))
+	JMP(LabelRef(next))
+	Label(loop)
+	weave(aesOps(rounds, batchWidth), spreadOps(seal))
+	emit(storeOps(seal))
+	Label(next)
+	DECQ(rBatches)
+	JNZ(LabelRef(loop))
+	weave(aesOps(rounds, batchWidth/2), spreadOps(seal))
+	emit(storeOps(seal))
+	Label(done)
+	emit(lastOps(seal))
+}
+
+// openLoop decrypts each batch while it hashes the same one.
+func openLoop(rounds int) {
+	loop, next := fmt.Sprint("loop", rounds), fmt.Sprint("next", rounds)
+	JMP(LabelRef(next))
+	Label(loop)
+	weave(aesOps(rounds, batchWidth), spreadOps(open))
+	emit(storeOps(open))
+	Label(next)
+	DECQ(rBatches)
+	JNZ(LabelRef(loop))
+	weave(aesOps(rounds, batchWidth/2), lastOps(open))
+	emit(storeOps(open))
 }
 
 // chunks generates the rest of less than a batch: whole chunks of 64 bytes, then what is left, under masks.
