@@ -44,6 +44,9 @@ func TestLayout(t *testing.T) {
 			t.Errorf("%s is %d in the generator, %d in Go", name, got, want)
 		}
 	}
+	if size := unsafe.Sizeof(keys{}); size != 1472 {
+		t.Errorf("keys has %d bytes; the package's documentation says 1472", size)
+	}
 	if lowered := unsafe.Offsetof(keys{}.powers) + (powers+2)*blockSize; lowered != unsafe.Offsetof(keys{}.lowered) {
 		t.Errorf("offLowered is %d in the generator, %d in Go", lowered, unsafe.Offsetof(keys{}.lowered))
 	}
