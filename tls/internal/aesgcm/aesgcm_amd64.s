@@ -2207,9 +2207,9 @@ batched:
 	VZEROALL
 	RET
 
-// func sealFinal512(k *byte, w *byte, nonce *byte, aad *byte, aadLen int, dst *byte, src *byte, srcLen int, n int, typ byte)
+// func sealFinal512(k *byte, w *byte, nonce *byte, aad *byte, aadLen int, dst *byte, head *byte, src *byte, headLen int, srcLen int, n int, typ byte)
 // Requires: AES, AVX, AVX512BW, AVX512F, AVX512VL, BMI2, VAES, VPCLMULQDQ
-TEXT ·sealFinal512(SB), NOSPLIT, $0-73
+TEXT ·sealFinal512(SB), NOSPLIT, $0-89
 	MOVQ k+0(FP), AX
 	MOVQ w+8(FP), BX
 	MOVQ nonce+16(FP), R11
@@ -2238,9 +2238,14 @@ TEXT ·sealFinal512(SB), NOSPLIT, $0-73
 	SHLQ            $0x04, R9
 	LEAQ            -160(AX)(R9*1), R9
 	MOVQ            dst+40(FP), DX
-	MOVQ            src+48(FP), CX
-	MOVQ            srcLen+56(FP), SI
-	MOVQ            n+64(FP), DI
+	MOVQ            src+56(FP), CX
+	MOVQ            srcLen+72(FP), SI
+	MOVQ            n+80(FP), DI
+	MOVQ            headLen+64(FP), R11
+	MOVQ            $-1, R8
+	BZHIQ           R11, R8, R8
+	KMOVQ           R8, K5
+	SUBQ            R11, CX
 	VMOVDQU         (BX), X15
 	MOVQ            aadLen+32(FP), R12
 	TESTQ           R12, R12
@@ -2347,7 +2352,12 @@ hashed:
 	VAESENC         Z8, Z2, Z2
 	VAESENC         Z8, Z3, Z3
 	VBROADCASTI32X4 160(AX), Z8
-	VPXORQ          (CX), Z8, Z9
+	MOVQ            head+48(FP), R11
+	KNOTQ           K5, K6
+	VMOVDQU8.Z      (CX), K6, Z24
+	VMOVDQU8        (R11), K5, Z24
+	KXORQ           K5, K5, K5
+	VPXORQ          Z24, Z8, Z9
 	VAESENCLAST     Z9, Z0, Z0
 	VPXORQ          64(CX), Z8, Z9
 	VAESENCLAST     Z9, Z1, Z1
@@ -2992,7 +3002,12 @@ long14:
 	VAESENC         Z8, Z2, Z2
 	VAESENC         Z8, Z3, Z3
 	VBROADCASTI32X4 224(AX), Z8
-	VPXORQ          (CX), Z8, Z9
+	MOVQ            head+48(FP), R11
+	KNOTQ           K5, K6
+	VMOVDQU8.Z      (CX), K6, Z24
+	VMOVDQU8        (R11), K5, Z24
+	KXORQ           K5, K5, K5
+	VPXORQ          Z24, Z8, Z9
 	VAESENCLAST     Z9, Z0, Z0
 	VPXORQ          64(CX), Z8, Z9
 	VAESENCLAST     Z9, Z1, Z1
@@ -3663,6 +3678,71 @@ batched:
 	VBROADCASTI32X4 chunkStep<>+0(SB), Z29
 	VBROADCASTI32X4 counterSwap<>+0(SB), Z30
 
+	// A head, unless a batch or the part below takes it.
+	KORTESTQ        K5, K5
+	JZ              chunk
+	CMPQ            SI, $0x40
+	JLT             part
+	VPSHUFB         Z30, Z0, Z1
+	VPXORQ          Z18, Z1, Z1
+	CMPQ            R9, AX
+	JE              headRounds
+	VBROADCASTI32X4 16(AX), Z8
+	VAESENC         Z8, Z1, Z1
+	VBROADCASTI32X4 32(AX), Z8
+	VAESENC         Z8, Z1, Z1
+	VBROADCASTI32X4 48(AX), Z8
+	VAESENC         Z8, Z1, Z1
+	VBROADCASTI32X4 64(AX), Z8
+	VAESENC         Z8, Z1, Z1
+
+headRounds:
+	VBROADCASTI32X4 16(R9), Z8
+	VAESENC         Z8, Z1, Z1
+	VBROADCASTI32X4 32(R9), Z8
+	VAESENC         Z8, Z1, Z1
+	VBROADCASTI32X4 48(R9), Z8
+	VAESENC         Z8, Z1, Z1
+	VBROADCASTI32X4 64(R9), Z8
+	VAESENC         Z8, Z1, Z1
+	VBROADCASTI32X4 80(R9), Z8
+	VAESENC         Z8, Z1, Z1
+	VBROADCASTI32X4 96(R9), Z8
+	VAESENC         Z8, Z1, Z1
+	VBROADCASTI32X4 112(R9), Z8
+	VAESENC         Z8, Z1, Z1
+	VBROADCASTI32X4 128(R9), Z8
+	VAESENC         Z8, Z1, Z1
+	VBROADCASTI32X4 144(R9), Z8
+	VAESENC         Z8, Z1, Z1
+	VBROADCASTI32X4 160(R9), Z8
+	VAESENCLAST     Z8, Z1, Z1
+	MOVQ            head+48(FP), R11
+	KNOTQ           K5, K6
+	VMOVDQU8.Z      (CX), K6, Z24
+	VMOVDQU8        (R11), K5, Z24
+	KXORQ           K5, K5, K5
+	VPXORQ          Z24, Z1, Z1
+	VMOVDQU64       Z1, (DX)
+	VMOVDQA64       Z1, Z24
+	VPSHUFB         Z13, Z24, Z24
+	VPXORQ          Z15, Z24, Z24
+	VPXORQ          X15, X15, X15
+	VMOVDQU64       (R10), Z19
+	VPCLMULQDQ      $0x01, Z19, Z24, Z26
+	VPCLMULQDQ      $0x10, Z19, Z24, Z27
+	VPCLMULQDQ      $0x00, Z19, Z24, Z20
+	VPCLMULQDQ      $0x11, Z19, Z24, Z21
+	VPTERNLOGQ      $0x96, Z26, Z27, Z11
+	VPXORQ          Z20, Z10, Z10
+	VPXORQ          Z21, Z12, Z12
+	VPADDD          Z29, Z0, Z0
+	ADDQ            $0x40, CX
+	ADDQ            $0x40, DX
+	ADDQ            $0x40, R10
+	SUBQ            $0x40, SI
+	SUBQ            $0x40, DI
+
 chunk:
 	CMPQ            SI, $0x40
 	JLT             part
@@ -3774,14 +3854,17 @@ partRounds:
 	MOVQ            $-1, R8
 	BZHIQ           SI, R8, R8
 	KMOVQ           R8, K2
-	VMOVDQU8.Z      (CX), K2, Z24
+	MOVQ            head+48(FP), R11
+	KANDNQ          K2, K5, K6
+	VMOVDQU8.Z      (CX), K6, Z24
+	VMOVDQU8        (R11), K5, Z24
 
 	// The content type goes where dst has a byte and src has none.
 	MOVQ         $-1, R8
 	BZHIQ        DI, R8, R8
 	KMOVQ        R8, K3
 	KANDNQ       K3, K2, K2
-	MOVB         typ+72(FP), R12
+	MOVB         typ+88(FP), R12
 	VPBROADCASTB R12, K2, Z24
 	VPXORQ       Z24, Z1, Z1
 	VMOVDQU8     Z1, K3, (DX)

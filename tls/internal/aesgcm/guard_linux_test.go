@@ -42,7 +42,7 @@ func (f fenced) last(n int) []byte {
 // TestBounds: with source, destination, nonce and additional data against inaccessible pages, at their start or their end, nothing
 // outside is read or written: that would be a fault which ends the process.
 func TestBounds(t *testing.T) {
-	src, dst, small, tiny := newFenced(t, 5), newFenced(t, 5), newFenced(t, 1), newFenced(t, 1)
+	src, dst, small, tiny, apart := newFenced(t, 5), newFenced(t, 5), newFenced(t, 1), newFenced(t, 1), newFenced(t, 1)
 	places := []func(fenced, int) []byte{fenced.first, fenced.last}
 	step := 1
 	if raceEnabled {
@@ -71,6 +71,13 @@ func TestBounds(t *testing.T) {
 				cut := n / 3
 				if got := a.SealVec(place(dst, n+1+Overhead)[:0], nonce, aad, [][]byte{text[:cut], text[cut:]}, 23); !bytes.Equal(got, wantVec) {
 					t.Fatalf("sealed %d bytes in two parts", n)
+				}
+				head := place(apart, min(n, []int{1, 16, 20, 63, 64, 65}[n%6]))
+				copy(head, plain)
+				text = place(src, n-len(head))
+				copy(text, plain[len(head):])
+				if got := a.SealVec(place(dst, n+1+Overhead)[:0], nonce, aad, [][]byte{head, text}, 23); !bytes.Equal(got, wantVec) {
+					t.Fatalf("sealed %d bytes with a head of %d elsewhere", n, len(head))
 				}
 				sealed := place(src, n+Overhead)
 				copy(sealed, want)

@@ -18,6 +18,8 @@ const (
 	// multiple of 32, as the assembly needs.
 	vecBatch = 512
 	pairSize = 2 * blockSize
+	// maxHead is how many bytes of a first part the assembly takes from another place than the rest: as many as a register has.
+	maxHead = 64
 )
 
 // keys is the key material of the assembly, which knows its layout (asm/layout.go).
@@ -123,8 +125,8 @@ func (a *AEAD) sealMore(w *work, nonce, aad, dst, src []byte) {
 // sealFinal encrypts src, and behind it the byte typ if n is len(src)+1, as the last part of a record, and sets w.tag.
 func (a *AEAD) sealFinal(w *work, nonce, aad, dst, src []byte, n int, typ byte) {
 	if a.implementation != AVX2 {
-		sealFinal512(a.keys.pointer(), w.pointer(), &nonce[0], unsafe.SliceData(aad), len(aad), unsafe.SliceData(dst), unsafe.SliceData(src),
-			len(src), n, typ)
+		sealFinal512(a.keys.pointer(), w.pointer(), &nonce[0], unsafe.SliceData(aad), len(aad), unsafe.SliceData(dst), w.pointer(),
+			unsafe.SliceData(src), 0, len(src), n, typ)
 		return
 	}
 	whole := len(src) &^ (pairSize - 1)
@@ -134,6 +136,17 @@ func (a *AEAD) sealFinal(w *work, nonce, aad, dst, src []byte, n int, typ byte) 
 	}
 	sealFinal256(a.keys.pointer(), w.pointer(), &nonce[0], len(aad), unsafe.SliceData(dst), unsafe.SliceData(src), whole, n-whole)
 	copy(dst[whole:n], w.tail[:])
+}
+
+// sealHeaded encrypts a whole record of head, src and the byte typ in one call, if the implementation can and the head is short enough.
+func (a *AEAD) sealHeaded(w *work, nonce, aad, dst, head, src []byte, typ byte) bool {
+	if a.implementation != AVX512 || len(head) > maxHead || len(head) == 0 {
+		return false
+	}
+	n := len(head) + len(src)
+	sealFinal512(a.keys.pointer(), w.pointer(), &nonce[0], unsafe.SliceData(aad), len(aad), unsafe.SliceData(dst), &head[0],
+		unsafe.SliceData(src), len(head), n, n+1, typ)
+	return true
 }
 
 // openFinal decrypts src and sets w.tag.

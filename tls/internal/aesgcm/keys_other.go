@@ -28,3 +28,5 @@ func (*AEAD) sealMore(_ *work, _, _, _, _ []byte) { panic(unreached) }
 func (*AEAD) sealFinal(_ *work, _, _, _, _ []byte, _ int, _ byte) { panic(unreached) }
 
 func (*AEAD) openFinal(_ *work, _, _, _, _ []byte) { panic(unreached) }
+
+func (*AEAD) sealHeaded(_ *work, _, _, _, _, _ []byte, _ byte) bool { panic(unreached) }

@@ -30,10 +30,10 @@ func hashBlocks(k *byte, w *byte, data *byte, n int)
 //go:noescape
 func sealMore512(k *byte, w *byte, nonce *byte, aad *byte, aadLen int, dst *byte, src *byte, srcLen int)
 
-// sealFinal512 encrypts srcLen bytes and, if n is srcLen+1, the byte typ behind them, and sets w.tag. aad holds at most 16 bytes; longer data is in w.acc.
+// headLen is at most 64 and at most srcLen; head must be readable memory even if it is zero.
 //
 //go:noescape
-func sealFinal512(k *byte, w *byte, nonce *byte, aad *byte, aadLen int, dst *byte, src *byte, srcLen int, n int, typ byte)
+func sealFinal512(k *byte, w *byte, nonce *byte, aad *byte, aadLen int, dst *byte, head *byte, src *byte, headLen int, srcLen int, n int, typ byte)
 
 // openFinal512 decrypts srcLen bytes, and sets w.tag. aad holds at most 16 bytes; longer data is in w.acc.
 //

@@ -7,7 +7,8 @@ const smallRecord = 2048
 // SealVec appends one record to dst: the ciphertext of all parts, one behind the other, with the byte contentType behind them, and the
 // tag, len(parts)+1+16 bytes in all. It is what Seal would make of the joined parts and the content type (RFC 8446, 5.2: TLSInnerPlaintext
 // without padding), without joining them first: long stretches go from their part straight to dst, and only what surrounds the seams is
-// copied, into its place in dst, and encrypted there.
+// copied, into its place in dst, and encrypted there. With AVX512 two parts of which the first has 1 to 64 bytes, as a frame's header and
+// its payload, need no copy at all.
 //
 // Parts may be of any number and lengths, also none or empty. No part, nor additionalData, may overlap what is appended: that panics, as
 // does a nonce that has not 12 bytes. Nothing is allocated if dst has the capacity. Nothing is kept, and nothing but dst is written.
@@ -57,6 +58,9 @@ func gather(out []byte, parts [][]byte, skip int, contentType byte) {
 
 // sealParts encrypts parts and contentType to out, which has their length, and sets w.tag.
 func (a *AEAD) sealParts(w *work, nonce, aad, out []byte, parts [][]byte, contentType byte) {
+	if len(parts) == 2 && a.sealHeaded(w, nonce, aad, out, parts[0], parts[1], contentType) {
+		return
+	}
 	skip := 0 // bytes of parts[0] that are done
 	for {
 		for len(parts) > 1 && skip == len(parts[0]) {

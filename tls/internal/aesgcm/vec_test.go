@@ -66,6 +66,24 @@ func TestSealVecSplits(t *testing.T) {
 	})
 }
 
+// TestSealVecHeads: a short first part and a second one, around every length that matters to either.
+func TestSealVecHeads(t *testing.T) {
+	step := 1
+	if raceEnabled {
+		step = 7
+	}
+	each(t, func(t *testing.T, a *AEAD, ref cipher.AEAD, r *rand.ChaCha8) {
+		for head := 0; head <= 66; head += step {
+			for _, total := range []int{63, 64, 65, 127, 128, 511, 512, 513, 1023, 1024, 1600} {
+				for _, n := range []int{head, head + 1, max(head, total-1), max(head, total), total + head} {
+					plain := take(r, n)
+					checkVec(t, a, ref, r, [][]byte{bytes.Clone(plain[:head]), bytes.Clone(plain[head:])})
+				}
+			}
+		}
+	})
+}
+
 // TestSealVecEveryCut: a record of two parts, cut at every byte.
 func TestSealVecEveryCut(t *testing.T) {
 	step := 1

@@ -107,8 +107,8 @@ func counterOps() []op {
 }
 
 // aesOps encrypts a batch from rSrc to rDst, width registers at a time. Four suffice to keep the AES unit busy; eight load each round key
-// once.
-func aesOps(rounds, width int) []op {
+// once. With headed, the first chunk is that of headData.
+func aesOps(rounds, width int, headed bool) []op {
 	ops := counterOps()
 	for from := 0; from < batchWidth; from += width {
 		for r := 1; r < rounds; r++ {
@@ -120,12 +120,27 @@ func aesOps(rounds, width int) []op {
 		ops = append(ops, func() { broadcast(at(rKeys, offRoundKeys+rounds*block), vKey) })
 		for i := from; i < from+width; i++ {
 			ops = append(ops, func() {
-				VPXORQ(at(rSrc, i*vector), z(vKey), z(vLast))
+				if headed && i == 0 {
+					headData()
+					VPXORQ(z(vData), z(vKey), z(vLast))
+				} else {
+					VPXORQ(at(rSrc, i*vector), z(vKey), z(vLast))
+				}
 				VAESENCLAST(z(vLast), z(i), z(i))
 			})
 		}
 	}
 	return ops
+}
+
+// headData sets vData to the first chunk of a record: the head, and behind it the source, from whose address the head's length has been
+// subtracted. Masked loads read nothing where their mask is zero. Afterwards there is no head any more.
+func headData() {
+	Load(Param("head"), rTmp)
+	KNOTQ(K5, K6)
+	VMOVDQU8_Z(at(rSrc, 0), K6, z(vData))
+	VMOVDQU8(at(rTmp, 0), K5, z(vData))
+	KXORQ(K5, K5, K5)
 }
 
 // storeOps writes the batch and moves on.

@@ -26,7 +26,7 @@ func more512() {
 	MOVQ(rSrcLeft, rBatches)
 	SHRQ(Imm(9), rBatches)
 	LEAQ(at(rKeys, powerAt(32)), rPower)
-	batches(seal)
+	batches(seal, false)
 	Label("batched")
 	emit(reduceOps())
 	foldLanes()
@@ -37,18 +37,24 @@ func more512() {
 
 // final512 generates the function that handles a record, or the rest of one.
 func final512(d direction) {
-	name, doc := "sealFinal512", "encrypts srcLen bytes and, if n is srcLen+1, the byte typ behind them"
-	signature := "func(k, w, nonce, aad *byte, aadLen int, dst, src *byte, srcLen, n int, typ byte)"
+	name, doc := "sealFinal512", "encrypts the first headLen bytes of head and then src, srcLen bytes in all, and, if n is srcLen+1, the byte typ behind them"
+	signature := "func(k, w, nonce, aad *byte, aadLen int, dst, head, src *byte, headLen, srcLen, n int, typ byte)"
 	if d == open {
 		name, doc = "openFinal512", "decrypts srcLen bytes"
 		signature = "func(k, w, nonce, aad *byte, aadLen int, dst, src *byte, srcLen int)"
 	}
 	TEXT(name, attr.NOSPLIT, signature)
 	Doc(fmt.Sprintf("%s %s, and sets w.tag. aad holds at most 16 bytes; longer data is in w.acc.", name, doc))
+	if d == seal {
+		Doc("headLen is at most 64 and at most srcLen; head must be readable memory even if it is zero.")
+	}
 	Pragma("noescape")
 	setup512(func() {
 		if d == seal {
 			Load(Param("n"), rLeft)
+			Load(Param("headLen"), rTmp)
+			mask(rTmp, K5)
+			SUBQ(rTmp, rSrc)
 		} else {
 			MOVQ(rSrcLeft, rLeft)
 		}
@@ -67,7 +73,7 @@ func final512(d direction) {
 	TESTQ(rBatches, rBatches)
 	JZ(LabelRef("short"))
 	SUBQ(I32(batch), rPower)
-	batches(d)
+	batches(d, d == seal)
 	Label("short")
 	VPXORQ(x(vLo), x(vLo), x(vLo))
 	VPXORQ(x(vMid), x(vMid), x(vMid))
@@ -83,7 +89,7 @@ func final512(d direction) {
 // not reduced. It ends with a jump to "batched".
 //
 // The last batch is encrypted in halves, so that GHASH can begin with the first while the second is in work: nothing else would be.
-func batches(d direction) {
+func batches(d direction, headed bool) {
 	CMPQ(at(rKeys, offRounds), Imm(10))
 	JNE(LabelRef("long14"))
 	for _, rounds := range []int{10, 14} {
@@ -91,7 +97,7 @@ func batches(d direction) {
 			Label("long14")
 		}
 		if d == seal {
-			sealLoop(rounds)
+			sealLoop(rounds, headed)
 		} else {
 			openLoop(rounds)
 		}
@@ -101,21 +107,21 @@ func batches(d direction) {
 	}
 }
 
-// sealLoop encrypts each batch while it hashes the one before.
-func sealLoop(rounds int) {
+// sealLoop encrypts each batch while it hashes the one before. With headed, the record may have a head.
+func sealLoop(rounds int, headed bool) {
 	loop, next, done := fmt.Sprint("loop", rounds), fmt.Sprint("next", rounds), fmt.Sprint("done", rounds)
-	emit(aesOps(rounds, batchWidth/2))
+	emit(aesOps(rounds, batchWidth/2, headed))
 	emit(storeOps(seal))
 	DECQ(rBatches)
 	JZ(LabelRef(done))
 	JMP(LabelRef(next))
 	Label(loop)
-	weave(aesOps(rounds, batchWidth), spreadOps(seal))
+	weave(aesOps(rounds, batchWidth, false), spreadOps(seal))
 	emit(storeOps(seal))
 	Label(next)
 	DECQ(rBatches)
 	JNZ(LabelRef(loop))
-	weave(aesOps(rounds, batchWidth/2), spreadOps(seal))
+	weave(aesOps(rounds, batchWidth/2, false), spreadOps(seal))
 	emit(storeOps(seal))
 	Label(done)
 	emit(lastOps(seal))
@@ -126,12 +132,12 @@ func openLoop(rounds int) {
 	loop, next := fmt.Sprint("loop", rounds), fmt.Sprint("next", rounds)
 	JMP(LabelRef(next))
 	Label(loop)
-	weave(aesOps(rounds, batchWidth), spreadOps(open))
+	weave(aesOps(rounds, batchWidth, false), spreadOps(open))
 	emit(storeOps(open))
 	Label(next)
 	DECQ(rBatches)
 	JNZ(LabelRef(loop))
-	weave(aesOps(rounds, batchWidth/2), lastOps(open))
+	weave(aesOps(rounds, batchWidth/2, false), lastOps(open))
 	emit(storeOps(open))
 }
 
@@ -142,11 +148,28 @@ func chunks(d direction) {
 	VPADDD(tables.chunk, z(0), z(0))
 	broadcast(tables.chunkUp, vStep)
 	broadcast(tables.countSw, vCountSw)
+	if d == seal {
+		Comment("A head, unless a batch or the part below takes it.")
+		KORTESTQ(K5, K5)
+		JZ(LabelRef("chunk"))
+		CMPQ(rSrcLeft, Imm(vector))
+		JLT(LabelRef("part"))
+		keystream("head")
+		headData()
+		chunk(d)
+	}
 	Label("chunk")
 	CMPQ(rSrcLeft, Imm(vector))
 	JLT(LabelRef("part"))
 	keystream("chunk")
 	VMOVDQU64(at(rSrc, 0), z(vData))
+	chunk(d)
+	JMP(LabelRef("chunk"))
+	part(d)
+}
+
+// chunk handles the whole chunk in vData with the key stream in register 1, and moves on.
+func chunk(d direction) {
 	VPXORQ(z(vData), z(1), z(1))
 	VMOVDQU64(z(1), at(rDst, 0))
 	if d == seal {
@@ -159,8 +182,10 @@ func chunks(d direction) {
 	}
 	SUBQ(Imm(vector), rSrcLeft)
 	SUBQ(Imm(vector), rLeft)
-	JMP(LabelRef("chunk"))
+}
 
+// part handles what is less than a chunk.
+func part(d direction) {
 	Label("part")
 	TESTQ(rLeft, rLeft)
 	JZ(LabelRef("lengths"))
@@ -175,8 +200,11 @@ func chunks(d direction) {
 	keystream("part")
 	VEXTRACTI32X4(Imm(3), z(1), x(vMasked))
 	mask(rSrcLeft, K2)
-	VMOVDQU8_Z(at(rSrc, 0), K2, z(vData))
 	if d == seal {
+		Load(Param("head"), rTmp)
+		KANDNQ(K2, K5, K6)
+		VMOVDQU8_Z(at(rSrc, 0), K6, z(vData))
+		VMOVDQU8(at(rTmp, 0), K5, z(vData))
 		Comment("The content type goes where dst has a byte and src has none.")
 		mask(rLeft, K3)
 		KANDNQ(K3, K2, K2)
@@ -186,6 +214,7 @@ func chunks(d direction) {
 		VMOVDQU8(z(1), K3, at(rDst, 0))
 		VMOVDQU8_Z(z(1), K3, z(vData))
 	} else {
+		VMOVDQU8_Z(at(rSrc, 0), K2, z(vData))
 		VPXORQ(z(vData), z(1), z(1))
 		VMOVDQU8(z(1), K2, at(rDst, 0))
 	}
