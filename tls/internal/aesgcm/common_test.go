@@ -81,25 +81,28 @@ func lengths() []int {
 // guarded is a buffer between two stretches of known bytes.
 type guarded struct {
 	all   []byte
+	at    int
 	inner []byte
 }
 
-const guardLen = 80
+const (
+	guardLen  = 80
+	guardByte = 0xa5
+)
 
+// newGuarded makes one of n bytes, at an address that is offset beyond a multiple of 16 at least.
 func newGuarded(offset, n int) guarded {
-	all := bytes.Repeat([]byte{0xa5}, 2*guardLen+64+n)
+	all := bytes.Repeat([]byte{guardByte}, 2*guardLen+64+n)
 	at := guardLen + offset
-	return guarded{all: all, inner: all[at : at+n : at+n]}
+	return guarded{all, at, all[at : at+n : at+n]}
 }
 
 // intact reports whether nothing but the inner part has changed.
 func (g guarded) intact() bool {
-	at := cap(g.all) - cap(g.all[:0]) // zero; the inner part's place follows from its address
-	for at = range g.all {
-		if len(g.inner) > 0 && &g.all[at] == &g.inner[0] {
-			break
+	for _, outside := range [][]byte{g.all[:g.at], g.all[g.at+len(g.inner):]} {
+		if bytes.Count(outside, []byte{guardByte}) != len(outside) {
+			return false
 		}
 	}
-	outside := append(bytes.Clone(g.all[:at]), g.all[at+len(g.inner):]...)
-	return bytes.Count(outside, []byte{0xa5}) == len(outside)
+	return true
 }
