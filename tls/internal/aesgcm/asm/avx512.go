@@ -53,6 +53,9 @@ const (
 // registers have other uses when nothing is encrypted, and in functions that decrypt.
 var vSealed = [batchWidth]int{11, 24, 26, 27, 28, 29, 30, 31}
 
+// vLoaded are chunks of the batch that is being decrypted, as far as registers go: GHASH and the last AES round share a load then.
+var vLoaded = [7]int{11, 26, 27, 28, 29, 30, 31}
+
 var tables struct {
 	counters Mem // for chunk 0 ... 7 of a batch, what the counters differ in from the base, as big-endian counters
 	chunk    Mem // counters of the first chunk, less base, as machine words
@@ -106,24 +109,36 @@ func counterOps() []op {
 	return append(ops, func() { VMOVDQA64(z(vWhiteUp), z(vWhite)) })
 }
 
+// source says where aesOps has the data from.
+type source int
+
+const (
+	memory    source = iota // rSrc
+	headFirst               // the same, but the first chunk is that of headData
+	loaded                  // vLoaded, where spreadOps put what it hashes; the rest from memory
+)
+
 // aesOps encrypts a batch from rSrc to rDst, width registers at a time. Four suffice to keep the AES unit busy; eight load each round key
-// once. With headed, the first chunk is that of headData.
-func aesOps(rounds, width int, headed bool) []op {
+// once.
+func aesOps(rounds, width int, from source) []op {
 	ops := counterOps()
-	for from := 0; from < batchWidth; from += width {
+	for half := 0; half < batchWidth; half += width {
 		for r := 1; r < rounds; r++ {
 			ops = append(ops, func() { broadcast(at(rKeys, offRoundKeys+r*block), vKey) })
-			for i := from; i < from+width; i++ {
+			for i := half; i < half+width; i++ {
 				ops = append(ops, func() { VAESENC(z(vKey), z(i), z(i)) })
 			}
 		}
 		ops = append(ops, func() { broadcast(at(rKeys, offRoundKeys+rounds*block), vKey) })
-		for i := from; i < from+width; i++ {
+		for i := half; i < half+width; i++ {
 			ops = append(ops, func() {
-				if headed && i == 0 {
+				switch {
+				case from == headFirst && i == 0:
 					headData()
 					VPXORQ(z(vData), z(vKey), z(vLast))
-				} else {
+				case from == loaded && i < len(vLoaded):
+					VPXORQ(z(vLoaded[i]), z(vKey), z(vLast))
+				default:
 					VPXORQ(at(rSrc, i*vector), z(vKey), z(vLast))
 				}
 				VAESENCLAST(z(vLast), z(i), z(i))
@@ -166,6 +181,11 @@ func storeOps(d direction) []op {
 // G = H^n * x^-64: 192 bits instead of 256, which take two sums instead of three, and one step to reduce instead of two.
 func spreadOps(d direction) []op {
 	var ops []op
+	if d == open {
+		for i, v := range vLoaded {
+			ops = append(ops, func() { VMOVDQU64(at(rSrc, i*vector), z(v)) })
+		}
+	}
 	for turn := range batchWidth {
 		// The first chunk comes last: it alone waits for vAcc, the reduction of the batch before.
 		i := (turn + 1) % batchWidth
@@ -174,7 +194,10 @@ func spreadOps(d direction) []op {
 			data = vSealed[i]
 		}
 		ops = append(ops, func() {
-			if d == open {
+			switch {
+			case d == open && i < len(vLoaded):
+				VPSHUFB(z(vSwap), z(vLoaded[i]), z(data))
+			case d == open:
 				VMOVDQU64(at(rSrc, i*vector), z(data))
 				VPSHUFB(z(vSwap), z(data), z(data))
 			}

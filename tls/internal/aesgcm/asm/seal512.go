@@ -110,18 +110,22 @@ func batches(d direction, headed bool) {
 // sealLoop encrypts each batch while it hashes the one before. With headed, the record may have a head.
 func sealLoop(rounds int, headed bool) {
 	loop, next, done := fmt.Sprint("loop", rounds), fmt.Sprint("next", rounds), fmt.Sprint("done", rounds)
-	emit(aesOps(rounds, batchWidth/2, headed))
+	first := memory
+	if headed {
+		first = headFirst
+	}
+	emit(aesOps(rounds, batchWidth/2, first))
 	emit(storeOps(seal))
 	DECQ(rBatches)
 	JZ(LabelRef(done))
 	JMP(LabelRef(next))
 	Label(loop)
-	weave(aesOps(rounds, batchWidth, false), spreadOps(seal))
+	weave(aesOps(rounds, batchWidth, memory), spreadOps(seal))
 	emit(storeOps(seal))
 	Label(next)
 	DECQ(rBatches)
 	JNZ(LabelRef(loop))
-	weave(aesOps(rounds, batchWidth/2, false), spreadOps(seal))
+	weave(aesOps(rounds, batchWidth/2, memory), spreadOps(seal))
 	emit(storeOps(seal))
 	Label(done)
 	emit(lastOps(seal))
@@ -132,12 +136,12 @@ func openLoop(rounds int) {
 	loop, next := fmt.Sprint("loop", rounds), fmt.Sprint("next", rounds)
 	JMP(LabelRef(next))
 	Label(loop)
-	weave(aesOps(rounds, batchWidth, false), spreadOps(open))
+	weave(aesOps(rounds, batchWidth, loaded), spreadOps(open))
 	emit(storeOps(open))
 	Label(next)
 	DECQ(rBatches)
 	JNZ(LabelRef(loop))
-	weave(aesOps(rounds, batchWidth/2, false), lastOps(open))
+	weave(aesOps(rounds, batchWidth/2, memory), lastOps(open))
 	emit(storeOps(open))
 }
 
