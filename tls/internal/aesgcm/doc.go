@@ -49,6 +49,6 @@
 // # The generator
 //
 // The module in asm generates aesgcm_amd64.s and stub_amd64.go with github.com/mmcloughlin/avo: run go generate in this folder after a
-// change there. A test fails when they are not current. Registers are listed at the top of asm/avx512.go, asm/avx2.go and asm/key.go,
+// change there. A test fails when they are not current. Registers are listed at the top of asm/ops512.go, asm/record256.go and asm/key.go,
 // the layout of the structs that Go and assembly share in asm/layout.go.
 package aesgcm

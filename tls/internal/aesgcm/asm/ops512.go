@@ -22,6 +22,9 @@ var (
 	rBase    = R13 // counter base of the next batch
 )
 
+// Mask registers: K1 has the quadwords of lanes 2 and 3, K4 the counter's doubleword of each lane, K5 the bytes of a head that has not been
+// taken. K2, K3 and K6 are for the moment.
+
 // Vector registers of the 512-bit functions. 0-7 are the blocks in the AES rounds.
 const (
 	vKey     = 8  // the round key at hand, in all lanes
