@@ -68,6 +68,13 @@ type Filter interface {
 	Release()
 }
 
+// HeadSealer is implemented by filters that seal a frame's header and its payload into one record without joining them first.
+// SealHead appends what Seal would append for head and body, one behind the other; they are at most one record's data together
+// (16384 bytes, RFC 8446, 5.1). Loop only.
+type HeadSealer interface {
+	SealHead(dst, head, body []byte) (out []byte, err error)
+}
+
 // Leaver is implemented by protocols that want to answer what is still under way when Shutdown begins. OnShutdown says
 // goodbye. With stay the connection is read and answered on until the peer ends its stream, the protocol calls Close, or
 // Config.ShutdownGrace is over; the protocol then sees OnEOF as if the peer had ended, and may keep the connection for

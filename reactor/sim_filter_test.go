@@ -1,6 +1,7 @@
 package reactor
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -209,6 +210,15 @@ func (f *simFilter) Seal(dst, src []byte, mutable bool) ([]byte, error) {
 		src = src[n:]
 	}
 	return dst, nil
+}
+
+// SealHead makes one record of both, as tls.Conn does.
+func (f *simFilter) SealHead(dst, head, body []byte) ([]byte, error) {
+	f.check("SealHead")
+	if !f.done || f.ended || len(head) == 0 || len(body) == 0 || len(head)+len(body) > recordMax {
+		f.s.failf("SealHead: handshake done %v, ended %v, %d and %d bytes", f.done, f.ended, len(head), len(body))
+	}
+	return f.record(dst, simData, append(bytes.Clone(head), body...)), nil
 }
 
 func (f *simFilter) SealedSize(n int) int { return n + (n/recordMax+1)*simRecordHeader }

@@ -254,7 +254,7 @@ func (l *loop) seal(c *Conn, dst []byte) ([]byte, error) {
 			n = min(s.end-s.off, limit) // a narrow token bucket
 		}
 		if n == 0 {
-			dst, err = c.filter.Seal(dst, l.gather(q, l.gathered[:recordMax]), true)
+			dst, err = l.sealSmall(c, dst)
 			continue
 		}
 		if n > limit+recordMax {
@@ -264,6 +264,26 @@ func (l *loop) seal(c *Conn, dst []byte) ([]byte, error) {
 		l.drop(q, n)
 	}
 	return dst, err
+}
+
+// sealHeadMax is the longest first segment that goes to a HeadSealer: a frame's header. What is longer costs such a filter a copy too.
+const sealHeadMax = 64
+
+// sealSmall seals one record whose data begins in a segment that is shorter than a record. A header and a payload that is all that
+// there is, or fills the record, are sealed from where they are; pieces of more segments are gathered.
+func (l *loop) sealSmall(c *Conn, dst []byte) (_ []byte, err error) {
+	q := &c.out
+	s := q.head
+	n := s.end - s.off
+	if next := s.next; n <= sealHeadMax && next != nil && (next.next == nil || n+next.end-next.off >= recordMax) {
+		if h, ok := c.filter.(HeadSealer); ok {
+			body := next.buf.B[next.off:min(next.end, next.off+recordMax-n)]
+			dst, err = h.SealHead(dst, s.buf.B[s.off:s.end], body)
+			l.drop(q, n+len(body))
+			return dst, err
+		}
+	}
+	return c.filter.Seal(dst, l.gather(q, l.gathered[:recordMax]), true)
 }
 
 // mutable says whether bytes of s may be changed for a moment: nobody but this loop can see them.

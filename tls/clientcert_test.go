@@ -186,7 +186,7 @@ func TestKeyLogSecrets(t *testing.T) {
 	sc, cc := serverTLS(), clientTLS()
 	sc.KeyLogWriter, cc.KeyLogWriter = &log[0], &log[1]
 	s, c := pair(t, newServer(t, sc), newClient(t, cc))
-	n := suite(testSuite).secretLen()
+	n := suite{id: testSuite}.secretLen()
 	for i := range log {
 		lines := map[string]string{}
 		for line := range strings.Lines(log[i].String()) {

@@ -33,6 +33,10 @@ type Config struct {
 	// RecordsPerKey is after how many records sent the write key is replaced (RFC 8446, 5.5). 0: DefaultRecordsPerKey. Allowed: 1
 	// to DefaultRecordsPerKey.
 	RecordsPerKey uint64
+
+	// AESGCM is which implementation of AES-GCM is used. AESGCMAuto, the zero value, takes the fastest. Allowed: those that this
+	// process can run (AESGCM.Resolve).
+	AESGCM AESGCM
 }
 
 // validate checks what servers and clients have in common and returns a copy with the defaults filled in.
@@ -73,6 +77,10 @@ func (c Config) validate() (Config, error) {
 	}
 	if c.RecordsPerKey > DefaultRecordsPerKey {
 		return c, fmt.Errorf("tls: Config.RecordsPerKey is %d; allowed: 0 to %d", c.RecordsPerKey, DefaultRecordsPerKey)
+	}
+	var err error
+	if c.AESGCM, err = c.AESGCM.Resolve(); err != nil {
+		return c, fmt.Errorf("tls: Config.AESGCM: %w", err)
 	}
 	c.TLS = c.restrict(c.TLS.Clone())
 	// Clone copies the fields, not what they refer to.
@@ -168,6 +176,9 @@ func NewServer(c Config) (*Server, error) {
 	s.quic = s.quicBase()
 	return s, nil
 }
+
+// AESGCM returns the implementation of AES-GCM in use; never AESGCMAuto. Any goroutine.
+func (e *endpoint) AESGCM() AESGCM { return e.config.AESGCM }
 
 // SetSessionTicketKeys replaces the ticket keys for connections from now on: the first encrypts, all decrypt. It ends crypto/tls's
 // daily renewal. At least one key is needed. Any goroutine.

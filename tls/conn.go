@@ -125,7 +125,7 @@ func (c *Conn) State() ConnectionState {
 		return ConnectionState{}
 	}
 	s := ConnectionState{
-		CipherSuite: uint16(a.suite), Group: a.group, Resumed: a.resumed, HelloRetryRequest: a.retried,
+		CipherSuite: a.suite.id, Group: a.group, Resumed: a.resumed, HelloRetryRequest: a.retried,
 		ALPN: a.alpn, ServerName: a.name,
 	}
 	if a.peer != nil {

@@ -22,6 +22,7 @@ type engine struct {
 func (c *Conn) newEngine() *engine {
 	e := &engine{}
 	e.pipe.addrs = c.addrs
+	e.pipe.aes = c.end.config.AESGCM.implementation()
 	if server := c.end.server; server != nil {
 		e.pipe.server = true
 		e.pipe.maxHello = c.end.config.MaxClientHello

@@ -112,7 +112,7 @@ func runForgeries(ticket []byte) []forgery {
 		{"33 key updates", false, faultUpdateRun, func(h *half) []byte {
 			return times(maxUpdateRun+1, func() []byte {
 				b := forge(h, inner(typeHandshake, messageKeyUpdate, 0, 0, 1, 1))
-				must(h.update(suite(testSuite)))
+				must(h.update(suite{id: testSuite}))
 				return b
 			})
 		}},
@@ -240,12 +240,12 @@ func TestTolerated(t *testing.T) {
 		"KeyUpdate in two records": func(h *half) []byte {
 			b := append(data(h), forge(h, inner(typeHandshake, messageKeyUpdate, 0))...)
 			b = append(b, forge(h, inner(typeHandshake, 0, 1, 0))...)
-			must(h.update(suite(testSuite)))
+			must(h.update(suite{id: testSuite}))
 			return append(b, data(h)...)
 		},
 		"padded KeyUpdate": func(h *half) []byte {
 			b := append(data(h), forge(h, append(inner(typeHandshake, messageKeyUpdate, 0, 0, 1, 0), 0, 0, 0))...)
-			must(h.update(suite(testSuite)))
+			must(h.update(suite{id: testSuite}))
 			return append(b, data(h)...)
 		},
 	}

@@ -110,7 +110,7 @@ func replay(t *testing.T, toServer bool, stream, cuts []byte) (v verdict) {
 		}
 		held, stream = append(bytes.Clone(held), stream[:n]...), stream[n:]
 	}
-	v.open = victim.state >= stateOpen && victim.agreed != nil && victim.agreed.suite != 0
+	v.open = victim.state >= stateOpen && victim.agreed != nil && victim.agreed.suite.known()
 	v.err = text(err)
 	v.out = victim.Finish(v.out, err)
 	return v

@@ -187,7 +187,7 @@ func (c *Conn) takeOver() (err error) {
 		return fmt.Errorf("tls: handshake agreed on %s", stdtls.VersionName(st.Version))
 	}
 	a := agreement{
-		name: st.ServerName, alpn: st.NegotiatedProtocol, suite: suite(st.CipherSuite),
+		name: st.ServerName, alpn: st.NegotiatedProtocol, suite: suite{st.CipherSuite, e.pipe.aes},
 		group: st.CurveID, resumed: st.DidResume, retried: st.HelloRetryRequest,
 	}
 	if !a.suite.valid() {

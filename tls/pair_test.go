@@ -104,12 +104,17 @@ func defaults(t testing.TB) (*Server, *Client) {
 // suites are the configurations that lead to each suite. TLS 1.3 suites cannot be chosen in crypto/tls: AES-256 and ChaCha20 are
 // reached with openssl only, so the record layer of those is tested on keyed halves.
 func keyed(t testing.TB, id uint16, limit uint64) (s, c *Conn) {
+	return keyedAs(t, id, limit, AESGCMAuto)
+}
+
+// keyedAs is keyed with an implementation of AES-GCM.
+func keyedAs(t testing.TB, id uint16, limit uint64, aes AESGCM) (s, c *Conn) {
 	t.Helper()
-	server, err := NewServer(Config{TLS: serverTLS(), RecordsPerKey: limit})
+	server, err := NewServer(Config{TLS: serverTLS(), RecordsPerKey: limit, AESGCM: aes})
 	must(err)
-	client, err := NewClient(Config{TLS: clientTLS(), RecordsPerKey: limit})
+	client, err := NewClient(Config{TLS: clientTLS(), RecordsPerKey: limit, AESGCM: aes})
 	must(err)
-	a := &agreement{suite: suite(id)}
+	a := &agreement{suite: suite{id, server.AESGCM().implementation()}}
 	s = &Conn{end: &server.endpoint, state: stateOpen, agreed: a}
 	c = &Conn{end: &client.endpoint, state: stateOpen, agreed: a}
 	up, down := make([]byte, a.suite.secretLen()), make([]byte, a.suite.secretLen())

@@ -3,6 +3,8 @@ package tls
 import (
 	"net"
 	"time"
+
+	"github.com/ron-transport/ron-transport/tls/internal/aesgcm"
 )
 
 // secretID says which traffic secret of the handshake.
@@ -37,7 +39,8 @@ type pipe struct {
 	alert   Alert
 
 	addrs     addresses
-	suite     suite  // from the ServerHello that went by, or 0
+	aes       aesgcm.Implementation
+	suite     suite  // from the ServerHello that went by
 	first     []byte // on clients: start of the peer's first message, until it shows the suite
 	maxHello  int    // on servers: Config.MaxClientHello
 	again     int    // on servers: bytes of the answer to a HelloRetryRequest
@@ -59,11 +62,11 @@ func (p *pipe) feed(b []byte) {
 	} else {
 		p.in = append(p.in, b...)
 	}
-	for !p.server && p.suite == 0 && len(b) >= recordHeaderLen && len(b) >= recordHeaderLen+bodyLen(b) {
+	for !p.server && !p.suite.known() && len(b) >= recordHeaderLen && len(b) >= recordHeaderLen+bodyLen(b) {
 		if b[0] == typeHandshake {
 			body := b[recordHeaderLen : recordHeaderLen+bodyLen(b)]
 			p.first = append(p.first, body[:min(len(body), maxHelloStart-len(p.first))]...)
-			p.suite = helloSuite(p.first)
+			p.suite = suite{helloSuite(p.first), p.aes}
 		}
 		b = b[recordHeaderLen+bodyLen(b):]
 	}
@@ -93,7 +96,7 @@ func (p *pipe) judge(b []byte) *Error {
 				return &Error{Remote: true, Alert: Alert(record[recordHeaderLen+1]), Detail: "in answer to the ServerHello"}
 			}
 			f = faultUnprotected
-		case p.server && p.suite != 0 && record[0] == typeHandshake:
+		case p.server && p.suite.known() && record[0] == typeHandshake:
 			if p.again += bodyLen(record); p.again > messageHeaderLen+p.maxHello {
 				f = faultHelloSize
 			}
@@ -130,7 +133,7 @@ func (p *pipe) peerSecret() *secret {
 
 // openPeer makes the peer's handshake read key, once, for the record after those counted, and reports whether there is one.
 func (p *pipe) openPeer() bool {
-	if p.suite == 0 || !p.peerSecret().known() {
+	if !p.suite.known() || !p.peerSecret().known() {
 		return false
 	}
 	seq := p.peer.seq
@@ -175,8 +178,8 @@ func (p *pipe) follow(b []byte) {
 		b = b[len(record):]
 		switch record[0] {
 		case typeHandshake:
-			if s := helloSuite(record[recordHeaderLen:]); p.server && s != 0 {
-				p.suite = s
+			if id := helloSuite(record[recordHeaderLen:]); p.server && id != 0 {
+				p.suite = suite{id, p.aes}
 			}
 		case typeAlert:
 			p.noteAlert(record[recordHeaderLen:])
@@ -189,7 +192,7 @@ func (p *pipe) follow(b []byte) {
 // trial finds out which of our keys a protected record was sealed with. The order in which crypto/tls switches keys and flushes
 // its buffer is its own business; the record cannot lie.
 func (p *pipe) trial(record []byte) {
-	if p.suite == 0 {
+	if !p.suite.known() {
 		return
 	}
 	if len(record) > cap(p.scratch) {
@@ -283,7 +286,7 @@ func (p *pipe) ensureAlert(alert Alert) {
 	}
 	application := handshake + 2
 	switch {
-	case p.suite == 0 || !p.secrets[handshake].known():
+	case !p.suite.known() || !p.secrets[handshake].known():
 		p.out = appendRecord(p.out, typeAlert, body)
 	case p.server && p.secrets[application].known():
 		if p.openWrite(p.suite, application) == nil {

@@ -47,8 +47,8 @@ func trim(inner []byte) (content []byte, typ byte, ok bool) {
 	return inner[:end], inner[end], true
 }
 
-// helloSuite returns the cipher suite that the ServerHello at the start of b chooses, or 0.
-func helloSuite(b []byte) suite {
+// helloSuite returns the identifier of the cipher suite that the ServerHello at the start of b chooses, or 0.
+func helloSuite(b []byte) uint16 {
 	const sessionID = messageHeaderLen + 2 + 32
 	if len(b) <= sessionID || b[0] != messageServerHello {
 		return 0
@@ -57,8 +57,8 @@ func helloSuite(b []byte) suite {
 	if len(b) < at+2 {
 		return 0
 	}
-	if s := suite(b[at])<<8 | suite(b[at+1]); s.valid() {
-		return s
+	if id := uint16(b[at])<<8 | uint16(b[at+1]); (suite{id: id}).valid() {
+		return id
 	}
 	return 0
 }

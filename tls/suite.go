@@ -1,7 +1,6 @@
 package tls
 
 import (
-	"crypto/aes"
 	"crypto/cipher"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -12,14 +11,22 @@ import (
 	"hash"
 
 	"golang.org/x/crypto/chacha20poly1305"
+
+	"github.com/ron-transport/ron-transport/tls/internal/aesgcm"
 )
 
-// suite is the identifier of a TLS 1.3 cipher suite (RFC 8446, B.4).
-type suite uint16
+// suite is a TLS 1.3 cipher suite (RFC 8446, B.4), and how it is computed here. The zero value is none.
+type suite struct {
+	id  uint16
+	aes aesgcm.Implementation // of the suites with AES
+}
+
+// known reports whether a suite has been agreed on.
+func (s suite) known() bool { return s.id != 0 }
 
 // valid reports whether this record layer speaks s.
 func (s suite) valid() bool {
-	switch uint16(s) {
+	switch s.id {
 	case stdtls.TLS_AES_128_GCM_SHA256, stdtls.TLS_AES_256_GCM_SHA384, stdtls.TLS_CHACHA20_POLY1305_SHA256:
 		return true
 	}
@@ -27,14 +34,14 @@ func (s suite) valid() bool {
 }
 
 func (s suite) secretLen() int {
-	if uint16(s) == stdtls.TLS_AES_256_GCM_SHA384 {
+	if s.id == stdtls.TLS_AES_256_GCM_SHA384 {
 		return sha512.Size384
 	}
 	return sha256.Size
 }
 
 func (s suite) keyLen() int {
-	if uint16(s) == stdtls.TLS_AES_128_GCM_SHA256 {
+	if s.id == stdtls.TLS_AES_128_GCM_SHA256 {
 		return 16
 	}
 	return 32
@@ -42,7 +49,7 @@ func (s suite) keyLen() int {
 
 // hash is the hash function of s.
 func (s suite) hash() func() hash.Hash {
-	if uint16(s) == stdtls.TLS_AES_256_GCM_SHA384 {
+	if s.id == stdtls.TLS_AES_256_GCM_SHA384 {
 		return sha512.New384
 	}
 	return sha256.New
@@ -65,14 +72,10 @@ func (s suite) expand(dst []byte, mac hash.Hash, label string, n int) []byte {
 
 // aead makes the cipher for a traffic key.
 func (s suite) aead(key []byte) (cipher.AEAD, error) {
-	if uint16(s) == stdtls.TLS_CHACHA20_POLY1305_SHA256 {
+	if s.id == stdtls.TLS_CHACHA20_POLY1305_SHA256 {
 		return chacha20poly1305.New(key)
 	}
-	block, err := aes.NewCipher(key)
-	if err != nil {
-		return nil, err
-	}
-	return cipher.NewGCM(block)
+	return aesgcm.New(key, s.aes)
 }
 
 // half is one direction's protection: everything a connection keeps per direction. Its zero value has no keys.
@@ -83,17 +86,18 @@ type half struct {
 }
 
 // recordCipher is what a half needs at work. All of it follows from the secret, so an idle half can do without: an AES-GCM object
-// has 0.8 KB, most of a connection.
+// has 1.5 KB, most of a connection.
 type recordCipher struct {
 	aead   cipher.AEAD
-	ivTail uint64      // last eight bytes of the IV, which the sequence number is mixed into
-	nonce  [ivLen]byte // scratch; its first four bytes are the IV's, and stay
+	gcm    *aesgcm.AEAD // aead, when it encrypts what it gathers from several places; else nil
+	ivTail uint64       // last eight bytes of the IV, which the sequence number is mixed into
+	nonce  [ivLen]byte  // scratch; its first four bytes are the IV's, and stay
 }
 
 // install starts an epoch with secret: key and IV of RFC 8446, 7.3, sequence 0.
 func (h *half) install(s suite, secret []byte) error {
 	if len(secret) != s.secretLen() {
-		return fmt.Errorf("tls: traffic secret of %d bytes for suite %#04x", len(secret), uint16(s))
+		return fmt.Errorf("tls: traffic secret of %d bytes for suite %#04x", len(secret), s.id)
 	}
 	made, err := s.recordCipher(secret)
 	if err != nil {
@@ -111,6 +115,9 @@ func (h *half) keyed() bool { return h.secret != [maxSecretLen]byte{} }
 // sleep drops what wake can rebuild.
 func (h *half) sleep() {
 	if h.cipher != nil {
+		if w, ok := h.cipher.aead.(interface{ Wipe() }); ok {
+			w.Wipe()
+		}
 		*h.cipher = recordCipher{}
 		h.cipher = nil
 	}
@@ -137,6 +144,9 @@ func (s suite) recordCipher(secret []byte) (*recordCipher, error) {
 	var err error
 	if r.aead, err = s.aead(key); err != nil {
 		return nil, err
+	}
+	if gcm, ok := r.aead.(*aesgcm.AEAD); ok && gcm.Implementation() != aesgcm.Go {
+		r.gcm = gcm
 	}
 	return r, nil
 }

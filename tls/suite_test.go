@@ -11,7 +11,7 @@ import (
 // TestExpand compares with the standard library's HKDF, for every label in use.
 func TestExpand(t *testing.T) {
 	for name, id := range allSuites() {
-		s := suite(id)
+		s := suite{id: id}
 		secret := bytes.Repeat([]byte{0x5c}, s.secretLen())
 		mac := hmac.New(s.hash(), secret)
 		for label, n := range map[string]int{"key": s.keyLen(), "iv": ivLen, "traffic upd": s.secretLen()} {
@@ -29,7 +29,7 @@ func TestExpand(t *testing.T) {
 func TestKeysVector(t *testing.T) {
 	secret, err := hex.DecodeString("b67b7d690cc16c4e75e54213cb2d37b4e9c912bcded9105d42befd59d391ad38")
 	must(err)
-	s := suite(testSuite)
+	s := suite{id: testSuite}
 	mac := hmac.New(s.hash(), secret)
 	key, iv := hex.EncodeToString(s.expand(nil, mac, "key", 16)), hex.EncodeToString(s.expand(nil, mac, "iv", 12))
 	if key != "3fce516009c21727d0f2e4e86ee403bc" || iv != "5d313eb2671276ee13000b30" {
@@ -41,7 +41,7 @@ func TestKeysVector(t *testing.T) {
 func TestSuitesAreAEAD(t *testing.T) {
 	for id := range 1 << 16 {
 		want := id >= 0x1301 && id <= 0x1303
-		if suite(id).valid() != want {
+		if (suite{id: uint16(id)}).valid() != want {
 			t.Errorf("%#04x: valid %v", id, !want)
 		}
 	}

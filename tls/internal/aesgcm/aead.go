@@ -48,10 +48,7 @@ func New(key []byte, implementation Implementation) (*AEAD, error) {
 		return nil, aes.KeySizeError(len(key))
 	}
 	if implementation == Auto {
-		var err error
-		if implementation, err = Default(); err != nil {
-			return nil, err
-		}
+		implementation = Default()
 	}
 	if !implementation.supported() {
 		_, err := ParseImplementation(implementation.String())

@@ -5,7 +5,7 @@
 // # Implementations
 //
 // Three, see [Implementation]: AVX512, AVX2, and Go, which is crypto/cipher. [Default] picks the fastest that processor, operating system
-// and build allow; the environment variable named by [Environment], read once, or the argument of [New] picks another.
+// and build allow; the argument of [New] picks another.
 // [AEAD.Implementation] tells which one it was. The build tag purego leaves Go alone.
 //
 // # What an AEAD costs

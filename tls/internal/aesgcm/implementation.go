@@ -2,13 +2,9 @@ package aesgcm
 
 import (
 	"fmt"
-	"os"
 	"strings"
 	"sync"
 )
-
-// Environment is the variable that chooses the implementation for the whole process: auto, avx512, avx2 or go.
-const Environment = "RON_TRANSPORT_AESGCM"
 
 // Implementation is one way to compute AES-GCM.
 type Implementation uint8
@@ -42,10 +38,13 @@ func (i Implementation) String() string {
 	return fmt.Sprintf("Implementation(%d)", uint8(i))
 }
 
+// Known reports whether i is one of the constants. Any goroutine.
+func (i Implementation) Known() bool { return i < implementations }
+
 // ImplementationError says that an implementation was asked for by a name that does not exist, or that this CPU, operating system or
 // build cannot run.
 type ImplementationError struct {
-	Field   string   // where the value came from: "implementation", or the environment variable
+	Field   string   // what was given: "implementation"
 	Value   string   // as given
 	Allowed []string // what this process can use
 }
@@ -79,9 +78,7 @@ func (i Implementation) supported() bool {
 
 // ParseImplementation finds an implementation by its name: auto, avx512, avx2 or go. The error is an *ImplementationError, also for
 // one that exists but that this process cannot run. Any goroutine.
-func ParseImplementation(name string) (Implementation, error) { return parse("implementation", name) }
-
-func parse(field, name string) (Implementation, error) {
+func ParseImplementation(name string) (Implementation, error) {
 	allowed := []string{Auto.String()}
 	if name == Auto.String() {
 		return Auto, nil
@@ -92,28 +89,11 @@ func parse(field, name string) (Implementation, error) {
 		}
 		allowed = append(allowed, i.String())
 	}
-	return Auto, &ImplementationError{Field: field, Value: name, Allowed: allowed}
+	return Auto, &ImplementationError{Field: "implementation", Value: name, Allowed: allowed}
 }
 
-// Default returns what Auto stands for: what the environment variable says, which is read once, or the fastest of Available. With an
-// invalid variable it returns that fastest one and an *ImplementationError, for whoever checks the configuration; New returns the
-// error too. Any goroutine.
-func Default() (Implementation, error) { return fromEnvironment() }
-
-var fromEnvironment = sync.OnceValues(func() (Implementation, error) { return choose(os.Getenv(Environment)) })
-
-// choose is Default for a value of the environment variable; empty stands for auto.
-func choose(value string) (Implementation, error) {
-	best := Available()[0]
-	if value == "" {
-		return best, nil
-	}
-	i, err := parse(Environment, value)
-	if i == Auto {
-		i = best
-	}
-	return i, err
-}
+// Default returns what Auto stands for: the fastest of Available. Any goroutine.
+func Default() Implementation { return Available()[0] }
 
 // features is what the processor and the operating system offer.
 type features struct{ avx512, avx2 bool }

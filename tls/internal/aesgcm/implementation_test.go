@@ -7,26 +7,20 @@ import (
 	"testing"
 )
 
-// TestChoose: the environment variable names an implementation, and a wrong value is reported with what is allowed.
-func TestChoose(t *testing.T) {
-	best := Available()[0]
-	for _, value := range []string{"", "auto"} {
-		if i, err := choose(value); i != best || err != nil {
-			t.Errorf("%q: %v, %v", value, i, err)
-		}
-	}
-	for _, want := range Available() {
-		if i, err := choose(want.String()); i != want || err != nil {
+// TestParse: a name stands for its implementation, and a wrong one is refused with what is allowed.
+func TestParse(t *testing.T) {
+	for _, want := range append(Available(), Auto) {
+		if i, err := ParseImplementation(want.String()); i != want || err != nil {
 			t.Errorf("%v: %v, %v", want, i, err)
 		}
 	}
-	for _, value := range []string{"AVX512", "sse", " go", "Implementation(7)"} {
-		i, err := choose(value)
+	for _, value := range []string{"", "AVX512", "sse", " go", "Implementation(7)"} {
+		_, err := ParseImplementation(value)
 		var e *ImplementationError
-		if i != best || !errors.As(err, &e) || e.Field != Environment || e.Value != value {
-			t.Fatalf("%q: %v, %v", value, i, err)
+		if !errors.As(err, &e) || e.Value != value {
+			t.Fatalf("%q: %v", value, err)
 		}
-		for _, part := range []string{Environment, value, "auto", "go"} {
+		for _, part := range []string{value, "auto", "go"} {
 			if !strings.Contains(err.Error(), part) {
 				t.Errorf("%q does not name %q", err, part)
 			}
@@ -58,12 +52,8 @@ func TestUnsupported(t *testing.T) {
 
 // TestDefault: Auto makes what Default names.
 func TestDefault(t *testing.T) {
-	want, err := Default()
-	if err != nil {
-		t.Fatalf("%s is set to a wrong value: %v", Environment, err)
-	}
 	a, err := New(make([]byte, 32), Auto)
-	if err != nil || a.Implementation() != want {
-		t.Fatalf("%v instead of %v, %v", a.Implementation(), want, err)
+	if err != nil || a.Implementation() != Default() {
+		t.Fatalf("%v instead of %v, %v", a.Implementation(), Default(), err)
 	}
 }
