@@ -84,6 +84,7 @@ type clientOptions struct {
 	mix       string
 	profiles  profiles
 	loops     int
+	aesGCM    string // tls.Config.AESGCM, by name
 	serverPID int
 	json      string
 	parent    bool
@@ -145,6 +146,9 @@ func (o *clientOptions) register(f *pflag.FlagSet) {
 		f.BoolVar(&o.load.Cold, "cold", false, "each request on a connection of its own, with a full handshake")
 		f.BoolVar(&o.resume, "resume", false, "resume a TLS session on every connection, with a ticket fetched beforehand")
 	}
+	if o.transport == load.TLS {
+		registerAESGCM(f, &o.aesGCM)
+	}
 	if k.knobs {
 		o.quic.registerClient(f)
 		f.BoolVar(&o.load.Early, "early", false, "with --resume: begin each stream with a request that is not measured, in 0-RTT packets")
@@ -168,7 +172,8 @@ func (o *clientOptions) validate(cmd *cobra.Command) error {
 		o.load.Validate(), o.parseTarget(), o.profiles.validate(),
 		load.CheckRange("loops", o.loops, 0, 256), load.CheckRange("server-pid", o.serverPID, 0, 1<<22),
 	}
-	errs = append(errs, o.contradictions(cmd.Flags().Changed))
+	_, err = parseAESGCM(o.aesGCM)
+	errs = append(errs, err, o.contradictions(cmd.Flags().Changed))
 	if clientKindOf(o.transport).streams {
 		errs = append(errs, load.CheckRange("streams", o.load.Streams, 1, load.MaxStreams))
 	}
@@ -273,6 +278,10 @@ func (o *clientOptions) netConfig() (load.NetConfig, error) {
 	n := load.NetConfig{Transport: o.transport, Addr: o.addr, ServerName: o.host, Loops: o.loops, Early: o.load.Early, QUIC: o.quic.config, HighWater: o.load.HighWater()}
 	if !clientKindOf(o.transport).tls {
 		return n, nil
+	}
+	var err error
+	if n.AESGCM, err = parseAESGCM(o.aesGCM); err != nil {
+		return n, err
 	}
 	n.TLS = &tls.Config{MinVersion: tls.VersionTLS13, ServerName: o.host}
 	switch {

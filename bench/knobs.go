@@ -13,6 +13,7 @@ import (
 	"github.com/ron-transport/ron-transport/bench/internal/load"
 	"github.com/ron-transport/ron-transport/framer"
 	"github.com/ron-transport/ron-transport/reactor"
+	"github.com/ron-transport/ron-transport/tls"
 	"github.com/ron-transport/ron-transport/tls/certs"
 )
 
@@ -32,6 +33,7 @@ type knobs struct {
 	tickets bool         // crypto/tls's SessionTicketsDisabled, inverted
 	ocsp    string       // file for tls.Certificate.OCSPStaple
 	certs   certs.Config // but for its Pairs: they are --cert and --key
+	aesGCM  string       // tls.Config.AESGCM, by name
 }
 
 // knobFields maps fields of the library's configuration, as its errors name them, to flags.
@@ -62,7 +64,29 @@ func (k *knobs) register(f *pflag.FlagSet, tls bool) {
 	k.registerSockets(f)
 	if tls {
 		k.registerTLS(f)
+		registerAESGCM(f, &k.aesGCM)
 	}
+}
+
+// registerAESGCM declares what is of the record layer of package tls: QUIC has one of its own.
+func registerAESGCM(f *pflag.FlagSet, p *string) {
+	best, err := tls.AESGCMAuto.Resolve()
+	if err != nil {
+		best = tls.AESGCMAuto
+	}
+	f.StringVar(p, "aes-gcm", best.String(), "implementation of AES-GCM: auto, avx512, avx2 or go, as far as this processor has them")
+}
+
+// parseAESGCM is the value of --aes-gcm; without the flag it is auto.
+func parseAESGCM(name string) (tls.AESGCM, error) {
+	if name == "" {
+		return tls.AESGCMAuto, nil
+	}
+	a, err := tls.ParseAESGCM(name)
+	if err != nil {
+		return a, usage(fmt.Errorf("--aes-gcm: %w", err))
+	}
+	return a, nil
 }
 
 // registerSockets declares what is of TCP alone.
@@ -139,7 +163,8 @@ func limitFlag(f *pflag.FlagSet, p *int, name, what string) {
 // validate checks what the library does not check by itself when it starts.
 func (k *knobs) validate() error {
 	k.reactor.Nagle = !k.noDelay
-	errs := []error{load.CheckDuration("reply-delay", k.replyDelay, 0, maxReplyDelay)}
+	_, err := parseAESGCM(k.aesGCM)
+	errs := []error{load.CheckDuration("reply-delay", k.replyDelay, 0, maxReplyDelay), err}
 	for _, f := range []struct {
 		flag string
 		v    int

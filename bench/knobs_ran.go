@@ -69,6 +69,9 @@ func (s *ourServer) inForce() map[string]string {
 		out[flag] = fmt.Sprint(v.Field(i).Interface())
 	}
 	out["loops"] = fmt.Sprint(s.reactor.Loops())
+	if s.tls != nil {
+		out["aes-gcm"] = s.tls.AESGCM().String()
+	}
 	var r report.Server
 	if s.Count(&r); r.Control != "" {
 		out["congestion"] = r.Control

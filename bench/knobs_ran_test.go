@@ -4,13 +4,16 @@ import (
 	"os"
 	"runtime"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/spf13/pflag"
 
+	"github.com/ron-transport/ron-transport/bench/internal/load"
 	"github.com/ron-transport/ron-transport/bench/internal/report"
 	"github.com/ron-transport/ron-transport/pool"
+	"github.com/ron-transport/ron-transport/tls"
 )
 
 // serverReport starts a server with flags, ends it, and returns its report.
@@ -67,6 +70,30 @@ func TestServerTellsItsKnobs(t *testing.T) {
 		switch k.Name {
 		case "listen", "json", "duration", "with-parent", "cert", "key", "cpu-profile", "help":
 			t.Errorf("%s is no knob", k.Name)
+		}
+	}
+}
+
+// What encrypts is the flag's choice at both ends; what does not exist is refused before anything starts.
+func TestAESGCMReachesBothEnds(t *testing.T) {
+	if got := knobOf(t, serverReport(t, "tls_echo_server", "--aes-gcm", "go"), "aes-gcm"); got != (report.Knob{Name: "aes-gcm", Value: "go", Given: true}) {
+		t.Errorf("%+v", got)
+	}
+	best, err := tls.AESGCMAuto.Resolve()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := knobOf(t, serverReport(t, "tls_echo_server", "--aes-gcm", "auto"), "aes-gcm"); got.Value != best.String() {
+		t.Errorf("%+v, want %v", got, best)
+	}
+	o := &clientOptions{transport: load.TLS, host: "localhost", aesGCM: "go"}
+	if n, err := o.netConfig(); err != nil || n.AESGCM != tls.AESGCMGo {
+		t.Errorf("%v, %v", n.AESGCM, err)
+	}
+	for _, command := range []string{"tls_echo_server", "tls_echo_client"} {
+		status, stdout, stderr := run(t, easy(), command, "--aes-gcm", "sse")
+		if status != exitUsage || stdout != "" || !strings.Contains(stderr, "--aes-gcm") || !strings.Contains(stderr, `"sse"`) || !strings.Contains(stderr, "auto, ") {
+			t.Errorf("%s: exit status %d, %s", command, status, stderr)
 		}
 	}
 }

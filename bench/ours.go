@@ -15,6 +15,7 @@ import (
 	"github.com/ron-transport/ron-transport/framer"
 	"github.com/ron-transport/ron-transport/quic"
 	"github.com/ron-transport/ron-transport/reactor"
+	"github.com/ron-transport/ron-transport/tls"
 	"github.com/ron-transport/ron-transport/tor"
 )
 
@@ -29,9 +30,10 @@ type ourServer struct {
 	tor      *tor.Tor       // nil but for onion services, as is what follows
 	onion    *tor.Service
 	endpoint *framer.Endpoint
-	handover *handover  // nil: no successor is waited for
-	certs    *certStore // nil without --cert
-	late     *late      // nil: requests are answered in place
+	handover *handover   // nil: no successor is waited for
+	certs    *certStore  // nil without --cert
+	tls      *tls.Server // nil but on TLS
+	late     *late       // nil: requests are answered in place
 
 	accepted, failed, frames atomic.Uint64
 
@@ -61,7 +63,7 @@ func openOurs(_ context.Context, o *serverOptions, c *stdtls.Certificate) (echoS
 		if err != nil {
 			return nil, err
 		}
-		s.certs = store
+		s.certs, s.tls = store, srv
 		filter = func() reactor.Filter { return srv.Conn() }
 	}
 	if err := s.start(o, transport, filter); err != nil {

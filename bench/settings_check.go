@@ -58,7 +58,8 @@ func (o *clientOptions) checkKnobs() error {
 	case k.tor:
 		return o.tor.checkKnobs()
 	}
-	return nil
+	_, err := parseAESGCM(o.aesGCM)
+	return err
 }
 
 // checkKnobs checks what does not depend on which tor there is: that is checked when it is opened.

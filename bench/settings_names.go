@@ -32,7 +32,7 @@ func settingKeys() map[string]string {
 
 		"session-tickets": "tls.session_tickets", "ocsp": "tls.ocsp", "ocsp-timeout": "tls.ocsp_timeout", "ocsp-staple": "tls.ocsp_staple",
 		"cert-interval": "tls.watch", "cert-warning": "tls.expiry_warning", "ticket-file": "tls.ticket_file", "ticket-owner": "tls.ticket_owner",
-		"ticket-rotate": "tls.ticket_rotate", "ticket-keep": "tls.ticket_keep",
+		"ticket-rotate": "tls.ticket_rotate", "ticket-keep": "tls.ticket_keep", "aes-gcm": "tls.aes_gcm",
 	}
 }
 
@@ -62,7 +62,9 @@ func torKeys() map[string]string {
 func byHand(key string) bool { return strings.HasPrefix(key, "tor.") && key != "tor.bootstrap_timeout" }
 
 // clientKeys are those of clients' own: a load's event loops are not the server's.
-func clientKeys() map[string]string { return map[string]string{"loops": "client.loops"} }
+func clientKeys() map[string]string {
+	return map[string]string{"loops": "client.loops", "aes-gcm": "tls.aes_gcm"}
+}
 
 // knobbed is a command that has knobs.
 type knobbed struct {

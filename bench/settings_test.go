@@ -330,7 +330,8 @@ func TestDocumentedKnobs(t *testing.T) {
 			t.Errorf("%s: --%s, %s", key, flag, env)
 			continue
 		}
-		if def := wordOf(f); value != def && !(key == "reactor.accept_semaphore" && value == "2 × cores") && !(def == "" && value == "none") {
+		if def := wordOf(f); value != def && !(key == "reactor.accept_semaphore" && value == "2 × cores") && !(def == "" && value == "none") &&
+			!(key == "tls.aes_gcm" && value == "the fastest here") {
 			t.Errorf("%s: the default is %q, documented %q", key, def, value)
 		}
 	}

@@ -160,6 +160,10 @@ func tlsServer(o *serverOptions, c *stdtls.Certificate) (*tls.Server, *certStore
 	if !o.kind.quic {
 		conf.NextProtos = []string{tls.ALPN, alpnHTTP}
 	}
+	aes, err := parseAESGCM(o.knobs.aesGCM)
+	if err != nil {
+		return nil, nil, err
+	}
 	staple, err := o.knobs.staple()
 	if err != nil {
 		return nil, nil, err
@@ -167,7 +171,7 @@ func tlsServer(o *serverOptions, c *stdtls.Certificate) (*tls.Server, *certStore
 	if o.cert == "" {
 		c.OCSPStaple = staple
 		conf.Certificates = []stdtls.Certificate{*c}
-		srv, err := tls.NewServer(tls.Config{TLS: conf})
+		srv, err := tls.NewServer(tls.Config{TLS: conf, AESGCM: aes})
 		return srv, nil, err
 	}
 	store, err := openStore(o)
@@ -186,7 +190,7 @@ func tlsServer(o *serverOptions, c *stdtls.Certificate) (*tls.Server, *certStore
 			return &with, nil
 		}
 	}
-	srv, err := tls.NewServer(tls.Config{TLS: conf})
+	srv, err := tls.NewServer(tls.Config{TLS: conf, AESGCM: aes})
 	if err == nil && o.knobs.tickets {
 		err = store.Attach(srv)
 	}

@@ -20,6 +20,7 @@ type NetConfig struct {
 	Addr       string         // host:port
 	ServerName string         // for TLS
 	TLS        *stdtls.Config // nil: plain TCP
+	AESGCM     tls.AESGCM     // on TLS: who encrypts
 	Verified   string         // how TLS verifies the server, in words, for the report
 	Loops      int            // event loops; 0: one per core
 	Early      bool           // QUIC: connections can be used for 0-RTT where a session is resumed
@@ -90,7 +91,7 @@ func newLoopNet(cfg *NetConfig) (*loopNet, error) {
 	n := &loopNet{cfg: cfg}
 	if cfg.TLS != nil {
 		var err error
-		if n.client, err = tls.NewClient(tls.Config{TLS: cfg.TLS}); err != nil {
+		if n.client, err = tls.NewClient(tls.Config{TLS: cfg.TLS, AESGCM: cfg.AESGCM}); err != nil {
 			return nil, err
 		}
 	}

@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ron-transport/ron-transport/tls"
 )
 
 // Machine says where a figure was measured. It is the measured_on object of every report.
@@ -20,6 +22,7 @@ type Machine struct {
 	MemoryBytes int64  `json:"memory_bytes"`
 	Kernel      string `json:"kernel"`
 	GoVersion   string `json:"go_version"`
+	AESGCM      string `json:"aes_gcm,omitempty"` // what our TLS takes here when it may choose; absent in old reports
 	// Ref names the reference node of the seed, Ref-A (8 vCPU) or Ref-B (16 vCPU), and is absent on every other machine.
 	Ref string `json:"ref,omitempty"`
 }
@@ -45,6 +48,9 @@ func RefOf(cores int) string {
 func Describe() (Machine, error) {
 	m := Machine{Cores: runtime.NumCPU(), GoVersion: runtime.Version(), Kernel: "unknown", CPUModel: "unknown"}
 	m.Ref = RefOf(m.Cores)
+	if a, err := tls.AESGCMAuto.Resolve(); err == nil {
+		m.AESGCM = a.String()
+	}
 	if f, err := os.Open("/proc/cpuinfo"); err == nil {
 		m.CPUModel = parseCPUModel(f)
 		f.Close()

@@ -46,6 +46,9 @@ func (t *table) write(w io.Writer) {
 func (r *Report) head(w io.Writer) {
 	m := &r.MeasuredOn
 	where := fmt.Sprintf("%s, %d cores, %s memory, Linux %s, %s", m.CPUModel, m.Cores, Size(int(m.MemoryBytes)), m.Kernel, m.GoVersion)
+	if m.AESGCM != "" {
+		where += ", AES-GCM by " + m.AESGCM
+	}
 	if m.Ref != "" {
 		where += " (" + m.Ref + ")"
 	}
