@@ -188,7 +188,7 @@ func (p *pairedRun) onServers(ctx context.Context, transport string, fn func([si
 			return ctx.Err()
 		}
 		s := &serverProcess{transport: transport}
-		if err := s.start(exe, ourCommand(transport), "--listen", "127.0.0.1:0", "--with-parent", "--cert", p.files.Cert, "--key", p.files.Key); err != nil {
+		if err := s.start(nil, exe, ourCommand(transport), "--listen", "127.0.0.1:0", "--with-parent", "--cert", p.files.Cert, "--key", p.files.Key); err != nil {
 			return fmt.Errorf("the server of the %s: %w", sideName(side), err)
 		}
 		servers[side] = s

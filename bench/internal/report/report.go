@@ -39,6 +39,7 @@ const (
 	KindPeers   = "peers"   // ronbench peers: compare, left_out
 	KindWAN     = "wan"     // ronbench wan: phases, server, quic_server, wan, slo
 	KindSoak    = "soak"    // ronbench soak: soak, slo
+	KindChaos   = "chaos"   // ronbench chaos: chaos, slo
 )
 
 // Report is the one document of all commands. Parts that a command does not have are absent.
@@ -64,6 +65,7 @@ type Report struct {
 	Sweep       []Sweep       `json:"sweep,omitempty"`
 	WAN         *WAN          `json:"wan,omitempty"`
 	Soak        *Soak         `json:"soak,omitempty"`
+	Chaos       *Chaos        `json:"chaos,omitempty"`
 	SLOTargets  string        `json:"slo_targets,omitempty"` // whose targets the rows use: Ref-A or Ref-B
 	SLO         []SLORow      `json:"slo,omitempty"`
 	Pass        bool          `json:"pass"` // no row failed
