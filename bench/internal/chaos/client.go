@@ -20,9 +20,6 @@ const (
 	statusUnavailable = 503
 )
 
-// proto is the application protocol of the requests; 0 would be HELLO.
-const proto = 0x7e58
-
 // Config is a client. New validates it.
 type Config struct {
 	Addr    string         // host:port

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/ron-transport/ron-transport/bench/internal/wire"
 	"github.com/ron-transport/ron-transport/framer"
 	"github.com/ron-transport/ron-transport/quic"
 	"github.com/ron-transport/ron-transport/reactor"
@@ -164,7 +165,7 @@ func (n *line) write() {
 	c := n.link.c
 	for len(n.waiting) > 0 && n.on != nil && n.on.t.Writable() {
 		id := n.waiting[0]
-		head := framer.Header{Len: uint32(len(c.frame)), Ver: framer.Version, Flags: framer.FlagReq, AppProtoID: proto, CorrID: id}
+		head := framer.Header{Len: uint32(len(c.frame)), Ver: framer.Version, Flags: framer.FlagReq, AppProtoID: wire.Proto, CorrID: id}
 		framer.PutHeader(c.frame, &head)
 		c.books.ask(id, n.on, c.frame[headerLen:])
 		n.waiting = n.waiting[1:]
@@ -236,7 +237,7 @@ func (c *Client) took(s *stream, f *framer.Frame) {
 		return // the server's goodbye: the end of the connection follows
 	}
 	payload := f.Payload
-	if f.Flags&framer.FlagResp == 0 || f.AppProtoID != proto {
+	if f.Flags&framer.FlagResp == 0 || f.AppProtoID != wire.Proto {
 		payload = nil // whatever it is, it is not the echo
 	}
 	now := c.now()
