@@ -17,6 +17,7 @@ const (
 	stageOpen   = "open"
 	stageClosed = "closed"
 	stageBefore = "before"
+	stageEdge   = "edge"
 	stageDuring = "during"
 	stageAfter  = "after"
 )

@@ -40,6 +40,9 @@ const (
 	collapseQueue = 64 << 10 // half a second at that rate
 	mtuBlackHole  = 600      // bytes: below what TCP begins with, and what QUIC needs
 
+	// edgeFor is the load between the stage before and the fault: its requests may be caught by the fault, those before are answered.
+	edgeFor = 10 * faultRTT
+
 	// recoverLimit is how long a load may take to be served as before: TCP's timeouts have doubled meanwhile.
 	recoverLimit = 60 * time.Second
 )
@@ -51,8 +54,7 @@ type fault struct {
 	lasts     time.Duration
 	harm      func(*stand) error
 	heal      func(*stand) error
-	ends      string // the reason with which connections may end, each once; empty: none may
-	anyEnd    bool   // they may end with any reason
+	ends      []string // the reasons with which connections may end, and all have to; none: all have to live on
 	note      func(*stand, *report.ChaosFault, *report.Server)
 }
 
@@ -103,8 +105,26 @@ func (c *chaosRun) cut(transport string) fault {
 	if isQUIC(transport) {
 		f.spec.serverArgs = append(f.spec.serverArgs, "--conn-idle-timeout", cutIdle.String())
 	}
-	f.ends = reactor.ReasonIdleTimeout
+	f.ends = []string{reactor.ReasonIdleTimeout}
+	if !isQUIC(transport) {
+		// A client that goes on writing into a buffer of the kernel's is not idle. It learns of the end when the server, which heard nothing and has
+		// closed, answers its next retransmission: with the goodbye it has sent, or with a reset.
+		f.ends = append(f.ends, reactor.ReasonIO)
+		f.note = endedByServer
+	}
 	return f
+}
+
+// endedByServer adds how many connections the server has ended for being idle; all had to be.
+func endedByServer(s *stand, into *report.ChaosFault, srv *report.Server) {
+	n := uint64(0)
+	if srv.Reactor != nil {
+		n = srv.Reactor.ClosedBy[reactor.ReasonIdleTimeout]
+	}
+	into.Fact("ended by the server with idle_timeout", float64(n), "")
+	if n < uint64(s.spec.client.Conns) {
+		into.Wrong = append(into.Wrong, fmt.Sprintf("the server has ended %d of %d connections with %s", n, s.spec.client.Conns, reactor.ReasonIdleTimeout))
+	}
 }
 
 func (c *chaosRun) rttStep(transport string) fault {
@@ -128,7 +148,7 @@ func (c *chaosRun) blackHole(transport string) fault {
 
 // killed is the row of a server that is killed. It needs no path.
 func (c *chaosRun) killed(transport string) fault {
-	f := fault{row: rowKilled, what: fmt.Sprintf("the server is killed, and started again %s later", killedFor), spec: c.onLoopback(transport), lasts: killedFor, anyEnd: true}
+	f := fault{row: rowKilled, what: fmt.Sprintf("the server is killed, and started again %s later", killedFor), spec: c.onLoopback(transport), lasts: killedFor, ends: reactor.Reasons()}
 	f.spec.client.Idle, f.spec.client.DialTimeout = killedIdle, faultDial
 	f.harm = func(s *stand) error {
 		if err := s.srv.Signal(syscall.SIGKILL); err != nil {
@@ -189,6 +209,12 @@ func (s *stand) through(ctx context.Context, f *fault) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := s.load.stage(stageEdge, chaos.Open); err != nil {
+		return err
+	}
+	if _, err := s.watch(ctx, "before the fault", edgeFor, edgeFor, nil); err != nil {
+		return err
+	}
 	if err := f.harm(s); err != nil {
 		return err
 	}
@@ -225,11 +251,11 @@ func (s *stand) faultEnd(f *fault, into *report.ChaosFault) error {
 	if err != nil {
 		return err
 	}
-	before, during, after := stageOf(r, stageBefore), stageOf(r, stageDuring), stageOf(r, stageAfter)
+	before, edge, during, after := stageOf(r, stageBefore), stageOf(r, stageEdge), stageOf(r, stageDuring), stageOf(r, stageAfter)
 	into.Before, into.During, into.After = before.Latency, during.Latency, after.Latency
 	into.FaultS, into.Books = after.AtS-during.AtS, books(r)
 	at := func(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
-	rec := chaos.Recover(&r.Series, at(before.AtS), at(during.AtS), at(after.AtS), at(after.FirstS))
+	rec := chaos.Recover(&r.Series, at(before.AtS), at(edge.AtS), at(after.AtS), at(after.FirstS))
 	into.Recovery = &rec
 	into.Wrong = append(into.Wrong, f.unexpected(into, s.spec.client.Conns, r.FirstEnd)...)
 	if f.note != nil {
@@ -241,21 +267,19 @@ func (s *stand) faultEnd(f *fault, into *report.ChaosFault) error {
 // unexpected says which ends of connections were not those that the fault brings about.
 func (f *fault) unexpected(into *report.ChaosFault, conns int, first string) []string {
 	b := &into.Books
-	ended := b.Ended()
+	ended, right := b.Ended(), uint64(0)
+	for _, why := range f.ends {
+		right += b.Ends[why]
+	}
 	switch {
-	case f.anyEnd && ended >= uint64(conns), f.ends != "" && b.Ends[f.ends] >= uint64(conns) && b.Ends[f.ends] == ended:
-		if b.Dialled != uint64(conns)+ended {
-			return []string{fmt.Sprintf("%d connections ended, and %d were opened again", ended, b.Dialled-uint64(conns))}
-		}
+	case len(f.ends) == 0 && ended > 0:
+		return []string{fmt.Sprintf("connections ended that were to live on: %s; the first: %s", b.EndWords(), first)}
+	case len(f.ends) == 0:
 		return nil
-	case f.anyEnd || f.ends != "":
-		want := strings.TrimSpace("all with " + f.ends)
-		if f.anyEnd {
-			want = "with any reason"
-		}
-		return []string{fmt.Sprintf("%d of %d connections ended (%v), were to end %s; the first: %q", ended, conns, b.Ends, want, first)}
-	case ended > 0:
-		return []string{fmt.Sprintf("%d connections ended (%v) that were to live on; the first: %s", ended, b.Ends, first)}
+	case right != ended || ended < uint64(conns):
+		return []string{fmt.Sprintf("%d connections were to end, each with one of %s; ended: %s; the first: %s", conns, strings.Join(f.ends, ", "), b.EndWords(), first)}
+	case b.Dialled != uint64(conns)+ended:
+		return []string{fmt.Sprintf("%d connections ended, and %d were opened again", ended, b.Dialled-uint64(conns))}
 	}
 	return nil
 }

@@ -14,11 +14,8 @@ import (
 	"github.com/ron-transport/ron-transport/tls"
 )
 
-// statusOK is the code of a good reply, statusUnavailable on corr_id 0 a server's goodbye.
-const (
-	statusOK          = 200
-	statusUnavailable = 503
-)
+// statusOK is the code of a good reply; another one on corr_id 0 is a server's goodbye.
+const statusOK = 200
 
 // Config is a client. New validates it.
 type Config struct {
@@ -81,7 +78,7 @@ type Result struct {
 	Stages []Stage `json:"stages"`
 	Series Series  `json:"series"`
 	Counts Counts  `json:"counts"`
-	// Ends are connections that ended before the client closed them, by the reason of the canon; "" is a clean end by the server.
+	// Ends are connections that ended before the client closed them, by the reason of the canon; "" is a clean end by the server, which has not said why.
 	Ends       map[string]uint64 `json:"ends"`
 	Dialled    uint64            `json:"dialled"`     // connections that were open
 	DialFailed uint64            `json:"dial_failed"` // dials that came to nothing

@@ -1,7 +1,9 @@
 package chaos
 
 import (
+	"encoding/json"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/ron-transport/ron-transport/bench/internal/wire"
@@ -98,13 +100,13 @@ func (k *link) again() {
 	time.AfterFunc(pause, func() { _ = k.c.reactor.Post(0, k.dial) }) // fails when the client has ended
 }
 
-// ended is called when a stream of the link has ended.
-func (k *link) ended(cause error) {
+// ended is called when a stream of the link has ended; told is the reason that the server gave before.
+func (k *link) ended(told string, cause error) {
 	k.live--
 	if k.state == linkOpen {
 		k.state = linkEnding
 		if !k.c.closing {
-			k.c.noteEnd(cause)
+			k.c.noteEnd(told, cause)
 		}
 		if k.conn != nil { // one stream alone does not end: the connection goes with it
 			k.conn.Close(quic.CodeNone, nil)
@@ -121,17 +123,18 @@ func (k *link) ended(cause error) {
 }
 
 // noteEnd counts the end of a connection that was open.
-func (c *Client) noteEnd(cause error) {
-	why := ""
+func (c *Client) noteEnd(told string, cause error) {
+	why := told
 	var r interface{ Reason() string }
-	if errors.As(cause, &r) {
+	switch {
+	case errors.As(cause, &r):
 		why = r.Reason()
-	} else if cause != nil {
+	case cause != nil:
 		why = reactor.ReasonIO
 	}
 	c.res.Ends[why]++
 	if c.res.FirstEnd == "" {
-		c.res.FirstEnd = "the server closed the connection"
+		c.res.FirstEnd = strings.TrimSpace("the server closed the connection " + told)
 		if cause != nil {
 			c.res.FirstEnd = cause.Error()
 		}
@@ -198,6 +201,7 @@ type stream struct {
 	t     transport
 	dec   framer.Decoder
 	frame framer.Frame
+	told  string // the reason that the server's goodbye gave
 }
 
 func (n *line) stream(t transport) *stream {
@@ -233,8 +237,14 @@ func (s *stream) OnData(p []byte) (consumed, need int, err error) {
 
 // took enters a frame of the server in the books.
 func (c *Client) took(s *stream, f *framer.Frame) {
-	if f.CorrID == 0 && f.Code == statusUnavailable {
-		return // the server's goodbye: the end of the connection follows
+	if f.CorrID == 0 && f.Code != statusOK && f.Flags&framer.FlagResp != 0 { // the server's goodbye: the end of the connection follows
+		var why struct {
+			Reason string `json:"reason"`
+		}
+		if json.Unmarshal(f.Payload, &why) == nil {
+			s.told = why.Reason
+		}
+		return
 	}
 	payload := f.Payload
 	if f.Flags&framer.FlagResp == 0 || f.AppProtoID != wire.Proto {
@@ -290,5 +300,5 @@ func (s *stream) OnClose(cause error) {
 		n.waiting = append(n.inflight, n.waiting...)
 		n.inflight = nil
 	}
-	n.link.ended(cause)
+	n.link.ended(s.told, cause)
 }

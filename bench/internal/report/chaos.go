@@ -56,8 +56,8 @@ func (b *ChaosBooks) words() string {
 	return strings.Join(out, ", ")
 }
 
-// ends are the ends of connections in words.
-func (b *ChaosBooks) ends() string {
+// EndWords are the ends of connections in words.
+func (b *ChaosBooks) EndWords() string {
 	var out []string
 	for _, why := range slices.Sorted(maps.Keys(b.Ends)) {
 		name := why
@@ -112,7 +112,7 @@ func (c *ChaosCell) fault() string {
 	case c.Books.words() != "":
 		return c.Books.words()
 	case c.Books.Ended() > 0:
-		return "connections ended: " + c.Books.ends()
+		return "connections ended: " + c.Books.EndWords()
 	case c.Books.Counts.Answered == 0:
 		return "nothing was answered"
 	}
@@ -269,7 +269,7 @@ func (c *Chaos) textFaults(w io.Writer) {
 		if r := f.Recovery; r != nil {
 			first, rate, caught = seconds(r.FirstReplyS), seconds(r.RateS), seconds(r.CaughtUpS)
 		}
-		ends := f.Books.ends()
+		ends := f.Books.EndWords()
 		if ends == "" {
 			ends = "0"
 		}

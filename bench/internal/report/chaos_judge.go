@@ -28,7 +28,7 @@ func JudgeChaos(c *Chaos, t Targets) []SLORow {
 	rows = append(rows, c.silver()...)
 	for i := range c.Faults {
 		f := &c.Faults[i]
-		r := row("chaos_"+f.Row, f.Name(), f.What, "<=", 0, float64(f.Books.Counts.Wrong()), "frames lost, doubled, corrupt or refused")
+		r := row("chaos_"+f.Row, f.Name(), f.What, "<=", 0, float64(f.Books.Counts.Wrong()), "frames")
 		rows = append(rows, blame(r, f.Fault()))
 		if x := f.Recovery; x != nil && x.CaughtUpS >= 0 {
 			s := row("chaos_recovery", f.Name(), "from the heal until nothing is held up any more", "", 0, x.CaughtUpS, "s")
