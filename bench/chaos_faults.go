@@ -52,7 +52,7 @@ type fault struct {
 	row, what string
 	spec      standSpec
 	lasts     time.Duration
-	harm      func(*stand) error
+	harm      func(context.Context, *stand) error
 	heal      func(*stand) error
 	ends      []string // the reasons with which connections may end, and all have to; none: all have to live on
 	note      func(*stand, *report.ChaosFault, *report.Server)
@@ -89,7 +89,7 @@ func (c *chaosRun) onLoopback(transport string) standSpec {
 // pathFault is a row in which the path changes, and changes back.
 func (c *chaosRun) pathFault(row, transport, what string, lasts time.Duration, broken impair.Params) fault {
 	f := fault{row: row, what: what, spec: c.onPath(transport), lasts: lasts}
-	f.harm = func(s *stand) error { return s.path.set(broken) }
+	f.harm = func(_ context.Context, s *stand) error { return s.path.set(broken) }
 	f.heal = func(s *stand) error { return s.path.set(*s.spec.path) }
 	return f
 }
@@ -150,7 +150,7 @@ func (c *chaosRun) blackHole(transport string) fault {
 func (c *chaosRun) killed(transport string) fault {
 	f := fault{row: rowKilled, what: fmt.Sprintf("the server is killed, and started again %s later", killedFor), spec: c.onLoopback(transport), lasts: killedFor, ends: reactor.Reasons()}
 	f.spec.client.Idle, f.spec.client.DialTimeout = killedIdle, faultDial
-	f.harm = func(s *stand) error {
+	f.harm = func(_ context.Context, s *stand) error {
 		if err := s.srv.Signal(syscall.SIGKILL); err != nil {
 			return err
 		}
@@ -167,7 +167,7 @@ func (c *chaosRun) clock(transport string) fault {
 	f := fault{row: rowClock, what: fmt.Sprintf("the server is stopped for %s, and sees its clock jump over deadlines of %s", pauseFor, pauseIdle), spec: c.onLoopback(transport), lasts: pauseFor}
 	d := pauseIdle.String()
 	f.spec.serverArgs = []string{"--idle-timeout", d, "--frame-timeout", d, "--write-timeout", d}
-	f.harm = func(s *stand) error { return s.srv.Signal(syscall.SIGSTOP) }
+	f.harm = func(_ context.Context, s *stand) error { return s.srv.Signal(syscall.SIGSTOP) }
 	f.heal = func(s *stand) error { return s.srv.Signal(syscall.SIGCONT) }
 	return f
 }
@@ -215,7 +215,7 @@ func (s *stand) through(ctx context.Context, f *fault) (err error) {
 	if _, err := s.watch(ctx, "before the fault", edgeFor, edgeFor, nil); err != nil {
 		return err
 	}
-	if err := f.harm(s); err != nil {
+	if err := f.harm(ctx, s); err != nil {
 		return err
 	}
 	healed := false
