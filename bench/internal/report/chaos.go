@@ -104,8 +104,8 @@ func (c *ChaosCell) Name() string {
 	return fmt.Sprintf("%s, loss %s %%, RTT %s ms", c.Transport, num(c.LossPct), num(c.RTTms))
 }
 
-// fault says what was wrong; empty: nothing.
-func (c *ChaosCell) fault() string {
+// Fault says what was wrong; empty: nothing.
+func (c *ChaosCell) Fault() string {
 	switch {
 	case c.Broken != "":
 		return c.Broken

@@ -17,7 +17,7 @@ func JudgeChaos(c *Chaos, t Targets) []SLORow {
 	var rows []SLORow
 	for i := range c.Cells {
 		e := &c.Cells[i]
-		why := e.fault()
+		why := e.Fault()
 		r := row("chaos_cell", e.Name(), "frames lost, doubled, corrupt or refused, connections lost", "<=", 0, float64(e.Books.Counts.Wrong()+e.Books.Ended()), "count")
 		rows = append(rows, blame(r, why))
 		if e.Transport == ChaosTLS && why == "" {
@@ -101,7 +101,7 @@ func (c *Chaos) silver() []SLORow {
 			continue
 		}
 		losses = append(losses, e.LossPct)
-		if e.fault() != "" {
+		if e.Fault() != "" {
 			failed++
 		}
 	}
