@@ -108,8 +108,8 @@ func (c *chaosRun) cut(transport string) fault {
 	f.ends = []string{reactor.ReasonIdleTimeout}
 	if !isQUIC(transport) {
 		// A client that goes on writing into a buffer of the kernel's is not idle. It learns of the end when the server, which heard nothing and has
-		// closed, answers its next retransmission: with the goodbye it has sent, or with a reset.
-		f.ends = append(f.ends, reactor.ReasonIO)
+		// closed, answers its next retransmission: with the goodbye it has sent, or with a reset. One whose buffer is full gives up by itself.
+		f.ends = append(f.ends, reactor.ReasonIO, reactor.ReasonWriteTimeout, reactor.ReasonSlowPeer)
 		f.note = endedByServer
 	}
 	return f
