@@ -147,31 +147,50 @@ func (c *chaosRun) ablation() []step {
 	return out
 }
 
-// ablate is one measurement.
+// ablate is one measurement. One that cannot be made has failed; the others go on.
 func (c *chaosRun) ablate(ctx context.Context, into *report.ChaosStreams, seed uint64) error {
 	l := chaos.Config{Conns: 1, Streams: into.Streams, Depth: ablationFlight / into.Streams, RPS: 1, Payload: c.o.payload}
 	s, err := c.build(ctx, standSpec{transport: report.ChaosQUICMany, path: &impair.Params{Delay: ablationRTT / 2, Loss: ablationLoss / 100.0}, seed: seed, client: l})
+	if err == nil {
+		if err = c.ablationStages(ctx, s); err == nil {
+			err = c.ablationEnd(s, into)
+		} else {
+			err = errors.Join(err, s.abandon())
+		}
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
 	if err != nil {
-		return err
+		into.Broken = err.Error()
 	}
-	for _, st := range []string{stageWarm, stageClosed} {
-		if err := s.load.stage(st, chaos.Closed); err != nil {
-			return errors.Join(err, s.abandon())
+	return nil
+}
+
+// ablationStages is the load of one measurement.
+func (c *chaosRun) ablationStages(ctx context.Context, s *stand) error {
+	for _, name := range []string{stageWarm, stageClosed} {
+		if err := s.load.stage(name, chaos.Closed); err != nil {
+			return err
 		}
-		if _, err := s.watch(ctx, st, c.o.duration, c.o.duration, nil); err != nil {
-			return errors.Join(err, s.abandon())
+		if _, err := s.watch(ctx, name, c.o.duration, c.o.duration, nil); err != nil {
+			return err
 		}
 	}
+	return nil
+}
+
+// ablationEnd takes its figures.
+func (c *chaosRun) ablationEnd(s *stand, into *report.ChaosStreams) error {
 	r, _, _, err := s.end()
 	if err != nil {
 		return err
 	}
-	if n := r.Counts.Wrong(); n > 0 || len(r.Ends) > 0 {
-		return fmt.Errorf("%d frames lost, doubled, corrupt or refused (%+v), connections ended: %v", n, r.Counts, r.Ends)
-	}
+	b := books(r)
+	into.Books.Add(&b)
 	closed := stageOf(r, stageClosed)
 	into.Rounds = append(into.Rounds, report.ChaosStreamsRound{
-		Gbps: float64(closed.Good) / (closed.LastS - closed.AtS) * float64(l.Payload) * 8 / 1e9,
+		Gbps: float64(closed.Good) / (closed.LastS - closed.AtS) * float64(s.spec.client.Payload) * 8 / 1e9,
 		P50:  closed.Latency.P50, P95: closed.Latency.P95, P99: closed.Latency.P99,
 	})
 	into.Summarise()

@@ -41,6 +41,19 @@ func (b *ChaosBooks) Ended() (n uint64) {
 	return n
 }
 
+// Add sums up.
+func (b *ChaosBooks) Add(o *ChaosBooks) {
+	b.Counts.Add(&o.Counts)
+	b.Dialled += o.Dialled
+	b.DialFailed += o.DialFailed
+	for why, n := range o.Ends {
+		if b.Ends == nil {
+			b.Ends = make(map[string]uint64)
+		}
+		b.Ends[why] += n
+	}
+}
+
 // words are the faults in the books; empty: none.
 func (b *ChaosBooks) words() string {
 	var out []string
@@ -189,6 +202,8 @@ type ChaosStreams struct {
 	Flight  int                 `json:"in_flight"`
 	Rounds  []ChaosStreamsRound `json:"rounds"`
 	Median  ChaosStreamsRound   `json:"median"`
+	Books   ChaosBooks          `json:"books"`            // of all rounds
+	Broken  string              `json:"broken,omitempty"` // why a round has no figures
 }
 
 // ChaosStreamsRound is one measurement of it.
@@ -197,6 +212,19 @@ type ChaosStreamsRound struct {
 	P50  float64 `json:"p50_ms"`
 	P95  float64 `json:"p95_ms"`
 	P99  float64 `json:"p99_ms"`
+}
+
+// Fault says what was wrong; empty: nothing.
+func (s *ChaosStreams) Fault() string {
+	switch {
+	case s.Broken != "":
+		return s.Broken
+	case s.Books.words() != "":
+		return s.Books.words()
+	case s.Books.Ended() > 0:
+		return "connections ended: " + s.Books.EndWords()
+	}
+	return ""
 }
 
 // Summarise takes the medians.

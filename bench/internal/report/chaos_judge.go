@@ -36,6 +36,11 @@ func JudgeChaos(c *Chaos, t Targets) []SLORow {
 			rows = append(rows, s)
 		}
 	}
+	for i := range c.Streams {
+		s := &c.Streams[i]
+		r := row("chaos_streams", fmt.Sprintf("streams, %d", s.Streams), "frames lost, doubled, corrupt or refused, connections lost", "<=", 0, float64(s.Books.Counts.Wrong()+s.Books.Ended()), "count")
+		rows = append(rows, blame(r, s.Fault()))
+	}
 	for _, l := range c.LeftOut {
 		rows = append(rows, SLORow{ID: "chaos_" + l.Row, Phase: l.Row, What: "not run", Verdict: LeftOut, Why: l.Why})
 	}

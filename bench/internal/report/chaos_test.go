@@ -78,6 +78,9 @@ func TestChaosVerdictsFail(t *testing.T) {
 		{"no recovery", func(c *Chaos) { c.Faults[0].Recovery.CaughtUpS = -1 }, "chaos_partition/partition, tls", "not served as before"},
 		{"wrong end", func(c *Chaos) { c.Faults[0].Wrong = []string{"for the wrong reason"} }, "chaos_partition/partition, tls", "for the wrong reason"},
 		{"slow without loss", func(c *Chaos) { c.Cells[0].Open.P95 = 121 }, "interregion_p95/tls, loss 0 %, RTT 50 ms", ""},
+		{"a stream's frame lost", func(c *Chaos) { c.Streams[0].Books.Add(&ChaosBooks{Counts: chaos.Counts{Lost: 1}}) }, "chaos_streams/streams, 4", "1 lost"},
+		{"a stream's connection ended", func(c *Chaos) { c.Streams[0].Books.Add(&ChaosBooks{Ends: map[string]uint64{"io": 1}}) }, "chaos_streams/streams, 4", "1 io"},
+		{"a round without figures", func(c *Chaos) { c.Streams[0].Broken = "it broke" }, "chaos_streams/streams, 4", "it broke"},
 		{"memory", func(c *Chaos) { c.Cells[0].ServerRSS = 2 << 30 }, "memory/matrix", ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
