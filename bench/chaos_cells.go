@@ -124,6 +124,9 @@ const (
 	ablationRTT    = 50 * time.Millisecond
 	ablationFlight = 64 // requests in flight, over however many streams
 	ablationRounds = 3
+	// ablationPayload makes what is in flight about one congestion window at that loss (Mathis 1997: seven packets). Were it more, requests would
+	// wait for the window, on however many streams; what the ablation is about is waiting for a lost packet of somebody else.
+	ablationPayload = 128
 )
 
 // ablation are its steps: every round has all numbers of streams, over paths with the same losses.
@@ -138,7 +141,7 @@ func (c *chaosRun) ablation() []step {
 			label := fmt.Sprintf("%d streams, loss %d %%, round %d of %d", n, ablationLoss, round+1, ablationRounds)
 			out = append(out, step{name: rowStreams, label: label, path: true, do: func(ctx context.Context) error {
 				if round == 0 {
-					c.into.Streams = append(c.into.Streams, report.ChaosStreams{Streams: n, LossPct: ablationLoss, RTTms: ablationRTT.Seconds() * 1e3, Flight: ablationFlight})
+					c.into.Streams = append(c.into.Streams, report.ChaosStreams{Streams: n, LossPct: ablationLoss, RTTms: ablationRTT.Seconds() * 1e3, Flight: ablationFlight, Payload: ablationPayload})
 				}
 				return c.ablate(ctx, &c.into.Streams[i], c.o.seed+uint64(round))
 			}})
@@ -149,7 +152,7 @@ func (c *chaosRun) ablation() []step {
 
 // ablate is one measurement. One that cannot be made has failed; the others go on.
 func (c *chaosRun) ablate(ctx context.Context, into *report.ChaosStreams, seed uint64) error {
-	l := chaos.Config{Conns: 1, Streams: into.Streams, Depth: ablationFlight / into.Streams, RPS: 1, Payload: c.o.payload}
+	l := chaos.Config{Conns: 1, Streams: into.Streams, Depth: ablationFlight / into.Streams, RPS: 1, Payload: ablationPayload}
 	s, err := c.build(ctx, standSpec{transport: report.ChaosQUICMany, path: &impair.Params{Delay: ablationRTT / 2, Loss: ablationLoss / 100.0}, seed: seed, client: l})
 	if err == nil {
 		if err = c.ablationStages(ctx, s); err == nil {

@@ -139,11 +139,7 @@ func (c *chaosRun) collapse(transport string) fault {
 
 func (c *chaosRun) blackHole(transport string) fault {
 	what := fmt.Sprintf("packets above %d bytes vanish for %s", mtuBlackHole, faultFor)
-	f := c.pathFault(rowMTU, transport, what, faultFor, impair.Params{Delay: faultRTT / 2, MaxSize: mtuBlackHole})
-	f.note = func(s *stand, into *report.ChaosFault, _ *report.Server) {
-		into.Fact("answered while it lasted", float64(into.During.Count), "")
-	}
-	return f
+	return c.pathFault(rowMTU, transport, what, faultFor, impair.Params{Delay: faultRTT / 2, MaxSize: mtuBlackHole})
 }
 
 // killed is the row of a server that is killed. It needs no path.
@@ -253,6 +249,7 @@ func (s *stand) faultEnd(f *fault, into *report.ChaosFault) error {
 	}
 	before, edge, during, after := stageOf(r, stageBefore), stageOf(r, stageEdge), stageOf(r, stageDuring), stageOf(r, stageAfter)
 	into.Before, into.During, into.After = before.Latency, during.Latency, after.Latency
+	into.Served = during.Good
 	into.FaultS, into.Books = after.AtS-during.AtS, books(r)
 	at := func(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
 	rec := chaos.Recover(&r.Series, at(before.AtS), at(edge.AtS), at(after.AtS), at(after.FirstS))

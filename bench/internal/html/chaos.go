@@ -154,7 +154,7 @@ func recoveries(c *report.Chaos) *bars {
 
 // faultGrid is the table of the rows about faults.
 func faultGrid(c *report.Chaos) *grid {
-	g := &grid{Title: "faults", Head: []string{"row", "what was done", "p99 before", "during", "after", "frames", "asked again", "connections ended", "more", "wrong"}}
+	g := &grid{Title: "faults", Head: []string{"row", "what was done", "p99 before", "during", "after", "served during", "frames", "asked again", "connections ended", "more", "wrong"}}
 	ms := func(v float64) string { return report.Num(v) + " ms" }
 	for i := range c.Faults {
 		f := &c.Faults[i]
@@ -162,7 +162,7 @@ func faultGrid(c *report.Chaos) *grid {
 		for _, x := range f.Facts {
 			facts = append(facts, strings.TrimSpace(x.Name+" "+report.Num(x.Value)+" "+x.Unit))
 		}
-		g.Rows = append(g.Rows, []string{f.Name(), f.What, ms(f.Before.P99), ms(f.During.P99), ms(f.After.P99), report.Num(float64(f.Books.Counts.Answered)),
+		g.Rows = append(g.Rows, []string{f.Name(), f.What, ms(f.Before.P99), ms(f.During.P99), ms(f.After.P99), report.Num(float64(f.Served)), report.Num(float64(f.Books.Counts.Answered)),
 			report.Num(float64(f.Books.Counts.Retried)), f.Books.EndWords(), strings.Join(facts, "; "), f.Fault()})
 	}
 	return g

@@ -158,6 +158,7 @@ type ChaosFault struct {
 	After  hist.Latency `json:"after"`  // and after it was healed
 
 	FaultS   float64         `json:"fault_s"`
+	Served   uint64          `json:"served_during"`      // replies that came during it
 	Recovery *chaos.Recovery `json:"recovery,omitempty"` // since the heal
 	Books    ChaosBooks      `json:"books"`
 	Facts    []ChaosFact     `json:"facts,omitempty"`
@@ -200,6 +201,7 @@ type ChaosStreams struct {
 	LossPct float64             `json:"loss_pct"`
 	RTTms   float64             `json:"rtt_ms"`
 	Flight  int                 `json:"in_flight"`
+	Payload int                 `json:"payload_bytes"`
 	Rounds  []ChaosStreamsRound `json:"rounds"`
 	Median  ChaosStreamsRound   `json:"median"`
 	Books   ChaosBooks          `json:"books"`            // of all rounds
@@ -265,8 +267,8 @@ func (c *Chaos) text(w io.Writer) {
 	c.textFaults(w)
 	if len(c.Streams) > 0 {
 		s := &c.Streams[0]
-		fmt.Fprintf(w, "\n  more QUIC streams under loss: one connection, %d requests in flight, loss %s %%, RTT %s ms; medians of %d rounds\n",
-			s.Flight, num(s.LossPct), num(s.RTTms), len(s.Rounds))
+		fmt.Fprintf(w, "\n  more QUIC streams under loss: one connection, %d requests of %s in flight, loss %s %%, RTT %s ms; medians of %d rounds\n",
+			s.Flight, Size(s.Payload), num(s.LossPct), num(s.RTTms), len(s.Rounds))
 		t := &table{}
 		t.add("streams", "goodput", "p50", "p95", "p99")
 		for i := range c.Streams {
@@ -290,7 +292,7 @@ func (c *Chaos) textFaults(w io.Writer) {
 	}
 	fmt.Fprintf(w, "\n  faults: p99 of an open loop; after the heal: first reply, nine tenths of the rate, nothing held up any more\n")
 	t := &table{left: map[int]bool{0: true}}
-	t.add("row", "p99 before", "during", "after", "first reply", "rate", "caught up", "frames", "retried", "conns ended")
+	t.add("row", "p99 before", "during", "after", "served during", "first reply", "rate", "caught up", "frames", "retried", "conns ended")
 	for i := range c.Faults {
 		f := &c.Faults[i]
 		first, rate, caught := "-", "-", "-"
@@ -301,7 +303,7 @@ func (c *Chaos) textFaults(w io.Writer) {
 		if ends == "" {
 			ends = "0"
 		}
-		t.add(f.Name(), num(f.Before.P99)+" ms", num(f.During.P99)+" ms", num(f.After.P99)+" ms", first, rate, caught,
+		t.add(f.Name(), num(f.Before.P99)+" ms", num(f.During.P99)+" ms", num(f.After.P99)+" ms", num(float64(f.Served)), first, rate, caught,
 			num(float64(f.Books.Counts.Answered)), num(float64(f.Books.Counts.Retried)), ends)
 	}
 	t.write(w)

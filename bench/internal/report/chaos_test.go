@@ -46,9 +46,9 @@ func TestJudgeChaos(t *testing.T) {
 	by := rowsBy(rows)
 	for id, want := range map[string]Verdict{
 		"chaos_cell/tls, loss 3 %, RTT 100 ms": Passed, "chaos_silver/matrix": Passed, "chaos_partition/partition, tls": Passed, "chaos_mtu/mtu": LeftOut,
-		"interregion_p95/tls, loss 0 %, RTT 100 ms": Passed, // a round trip is below the figure
-		"interregion_p95/tls, loss 0 %, RTT 150 ms": Info,   // and above it
-		"interregion_p99/tls, loss 0 %, RTT 150 ms": Passed,
+		"interregion_p95/tls, loss 0 %, RTT 50 ms":  Passed, // two round trips are below the figure
+		"interregion_p95/tls, loss 0 %, RTT 100 ms": Info,   // and are not
+		"interregion_p99/tls, loss 0 %, RTT 100 ms": Info,
 		"interregion_p99/tls, loss 1 %, RTT 50 ms":  Info, // the seed has none for a path that loses
 		"transport_5xx/matrix":                      Passed, "memory/matrix": Passed, "chaos_recovery/partition, tls": Info,
 	} {
