@@ -32,8 +32,8 @@ const (
 	// faultDial bounds a dial in the rows in which connections are dialled again: an attempt that began in a partition ends soon after it.
 	faultDial = 2 * time.Second
 	// pauseFor is how far the server's clock jumps, pauseIdle its deadlines in that row.
-	pauseFor  = 5 * time.Second
-	pauseIdle = 3 * time.Second
+	pauseFor  = 4 * time.Second
+	pauseIdle = 2 * time.Second
 
 	stepRTT       = 200 * time.Millisecond
 	collapseRate  = 1e6 / 8
@@ -237,7 +237,7 @@ func (s *stand) through(ctx context.Context, f *fault) (err error) {
 	if _, err = s.watch(ctx, "after the fault", d, recoverLimit, enough); err != nil {
 		return err
 	}
-	_, err = s.watch(ctx, "after the fault", d, d, nil) // so that the series shows it
+	_, err = s.watch(ctx, "after the fault", d/2, d/2, nil) // so that the series shows it
 	return err
 }
 

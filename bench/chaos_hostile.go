@@ -85,7 +85,7 @@ func (c *chaosRun) loris(ctx context.Context, kind hostile.Kind) error {
 	if c.o.short {
 		x.conns, x.deadline = lorisShort, lorisShortDeadline
 	}
-	f := &fault{row: rowLoris + "-" + kind.String(), spec: c.onLoopback(report.ChaosTLS), lasts: x.deadline, harm: x.form, heal: x.disperse, note: x.judge}
+	f := &fault{row: rowLoris + "-" + kind.String(), spec: c.onLoopback(report.ChaosTLS), harm: x.form, heal: x.disperse, note: x.judge}
 	f.what = fmt.Sprintf("%d %s connections at once, deadlines of %s", x.conns, kind, x.deadline)
 	d := x.deadline.String()
 	f.spec.serverArgs = []string{"--handshake-timeout", d, "--frame-timeout", d}
