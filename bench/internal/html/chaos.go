@@ -58,10 +58,9 @@ func heatMaps(c *report.Chaos) []heatMap {
 		title string
 		worse bool
 		of    func(*report.ChaosCell) float64
-		unit  string
 	}{
-		{"p99, open loop", true, func(e *report.ChaosCell) float64 { return e.Open.P99 }, " ms"},
-		{"goodput, closed loop", false, func(e *report.ChaosCell) float64 { return e.Gbps * 1000 }, " Mb/s"},
+		{"p99 of an open loop, ms", true, func(e *report.ChaosCell) float64 { return e.Open.P99 }},
+		{"goodput of a closed loop, Mb/s", false, func(e *report.ChaosCell) float64 { return e.Gbps * 1000 }},
 	} {
 		low, high := math.Inf(1), math.Inf(-1)
 		for i := range c.Cells {
@@ -73,7 +72,7 @@ func heatMaps(c *report.Chaos) []heatMap {
 			m := heatMap{Title: transport + ": " + f.title, Worse: f.worse}
 			m.fill(c.Cells, transport, func(e *report.ChaosCell) heatCell {
 				v := f.of(e)
-				cell := heatCell{Value: report.Num(v) + f.unit, Bad: e.Fault() != ""}
+				cell := heatCell{Value: report.Num(v), Bad: e.Fault() != ""}
 				if v > 0 && high > low {
 					cell.Shade = 10 + 70*math.Log(v/low)/math.Log(high/low)
 				}
@@ -135,12 +134,10 @@ func recoveries(c *report.Chaos) *bars {
 		if f.Recovery == nil {
 			continue
 		}
-		row := bar{Name: f.Name(), Value: "never", Ours: f.Fault() == ""}
-		if v := f.Recovery.CaughtUpS; v >= 0 {
-			row.Value = fmt.Sprintf("%s s (first reply %s s)", report.Num(v), report.Num(f.Recovery.FirstReplyS))
-			if most > 0 {
-				row.Len = 100 * v / most
-			}
+		v := f.Recovery.CaughtUpS
+		row := bar{Name: f.Name(), Value: seconds(v), Ours: f.Fault() == ""}
+		if v >= 0 && most > 0 {
+			row.Len = 100 * v / most
 		}
 		words = append(words, row.Name+" "+row.Value)
 		out.Rows = append(out.Rows, row)
@@ -152,9 +149,17 @@ func recoveries(c *report.Chaos) *bars {
 	return out
 }
 
+// seconds writes a time of a recovery.
+func seconds(v float64) string {
+	if v < 0 {
+		return "never"
+	}
+	return fmt.Sprintf("%.2f s", v)
+}
+
 // faultGrid is the table of the rows about faults.
 func faultGrid(c *report.Chaos) *grid {
-	g := &grid{Title: "faults", Head: []string{"row", "what was done", "p99 before", "during", "after", "served during", "frames", "asked again", "connections ended", "more", "wrong"}}
+	g := &grid{Title: "faults", Head: []string{"row", "what was done", "p99 before", "during", "after", "served during", "first reply", "caught up", "frames", "asked again", "connections ended", "more", "wrong"}}
 	ms := func(v float64) string { return report.Num(v) + " ms" }
 	for i := range c.Faults {
 		f := &c.Faults[i]
@@ -162,7 +167,11 @@ func faultGrid(c *report.Chaos) *grid {
 		for _, x := range f.Facts {
 			facts = append(facts, strings.TrimSpace(x.Name+" "+report.Num(x.Value)+" "+x.Unit))
 		}
-		g.Rows = append(g.Rows, []string{f.Name(), f.What, ms(f.Before.P99), ms(f.During.P99), ms(f.After.P99), report.Num(float64(f.Served)), report.Num(float64(f.Books.Counts.Answered)),
+		first, caught := "", ""
+		if r := f.Recovery; r != nil {
+			first, caught = seconds(r.FirstReplyS), seconds(r.CaughtUpS)
+		}
+		g.Rows = append(g.Rows, []string{f.Name(), f.What, ms(f.Before.P99), ms(f.During.P99), ms(f.After.P99), report.Num(float64(f.Served)), first, caught, report.Num(float64(f.Books.Counts.Answered)),
 			report.Num(float64(f.Books.Counts.Retried)), f.Books.EndWords(), strings.Join(facts, "; "), f.Fault()})
 	}
 	return g

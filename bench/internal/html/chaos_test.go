@@ -48,8 +48,8 @@ func TestChaosPage(t *testing.T) {
 		t.Fatalf("%+v", c)
 	}
 	first := c.Maps[0]
-	if first.Title != "tls: p99, open loop" || !first.Worse || len(first.Rows) != 1 || len(first.Head) != 2 || first.Rows[0].Cells[0].Shade >= first.Rows[0].Cells[1].Shade ||
-		!strings.Contains(first.Words, "250 ms at RTT 50 ms and loss 3 %") {
+	if first.Title != "tls: p99 of an open loop, ms" || !first.Worse || len(first.Rows) != 1 || len(first.Head) != 2 || first.Rows[0].Cells[0].Shade >= first.Rows[0].Cells[1].Shade ||
+		!strings.Contains(first.Words, "250 at RTT 50 ms and loss 3 %") {
 		t.Errorf("%+v", first)
 	}
 	if bad := c.Maps[1].Rows[0].Cells; bad[0].Bad || !bad[1].Bad {
