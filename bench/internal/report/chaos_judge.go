@@ -55,12 +55,8 @@ func blame(r SLORow, why string) SLORow {
 	return r
 }
 
-// firstFlight is how many packets TCP sends on a connection that was idle before it waits for an answer (RFC 6928): 16 KiB are more, so a
-// request between pauses can take two round trips on a path that loses nothing.
-const firstFlight = 10
-
-// interRegion rows are the seed's for a path with a round trip, where it is short enough for them. The seed has no latency for a path that loses:
-// there the rows are shown beside the least that the path allows.
+// interRegion rows are the seed's for a path with a round trip, at the round trip of the cell. One is judged wherever a round trip is below its
+// figure. The seed has no latency for a path that loses: there the rows are shown beside the least that the path allows.
 func (c *Chaos) interRegion(e *ChaosCell, t Targets) []SLORow {
 	what := fmt.Sprintf("TLS inter-region, %s, round trip %s ms", Size(c.Payload), num(e.RTTms))
 	rows := []SLORow{
@@ -72,8 +68,8 @@ func (c *Chaos) interRegion(e *ChaosCell, t Targets) []SLORow {
 		case e.LossPct > 0:
 			unjudged(rows[i : i+1])
 			r.Why = fmt.Sprintf("the seed has no figure with loss; the path allows %s ms at the least", num(e.Floor(pct, c.Payload)))
-		case 2*e.RTTms >= r.Target:
-			r.Why = fmt.Sprintf("two round trips, which more than %d packets can take, are not below the %s ms of the seed", firstFlight, num(r.Target))
+		case e.RTTms >= r.Target:
+			r.Why = fmt.Sprintf("one round trip is not below the %s ms of the seed", num(r.Target))
 			unjudged(rows[i : i+1])
 		case c.Payload > sloSize:
 			r.Why = "the seed's figure is for " + Size(sloSize)

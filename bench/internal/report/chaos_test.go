@@ -46,9 +46,9 @@ func TestJudgeChaos(t *testing.T) {
 	by := rowsBy(rows)
 	for id, want := range map[string]Verdict{
 		"chaos_cell/tls, loss 3 %, RTT 100 ms": Passed, "chaos_silver/matrix": Passed, "chaos_partition/partition, tls": Passed, "chaos_mtu/mtu": LeftOut,
-		"interregion_p95/tls, loss 0 %, RTT 50 ms":  Passed, // two round trips are below the figure
-		"interregion_p95/tls, loss 0 %, RTT 100 ms": Info,   // and are not
-		"interregion_p99/tls, loss 0 %, RTT 100 ms": Info,
+		"interregion_p95/tls, loss 0 %, RTT 100 ms": Passed, // a round trip is below the figure
+		"interregion_p95/tls, loss 0 %, RTT 150 ms": Info,   // and above it
+		"interregion_p99/tls, loss 0 %, RTT 150 ms": Passed,
 		"interregion_p99/tls, loss 1 %, RTT 50 ms":  Info, // the seed has none for a path that loses
 		"transport_5xx/matrix":                      Passed, "memory/matrix": Passed, "chaos_recovery/partition, tls": Info,
 	} {
@@ -77,6 +77,7 @@ func TestChaosVerdictsFail(t *testing.T) {
 		{"no answers", func(c *Chaos) { c.Cells[4].Books = ChaosBooks{} }, "chaos_cell/tls, loss 1 %, RTT 100 ms", "nothing was answered"},
 		{"no recovery", func(c *Chaos) { c.Faults[0].Recovery.CaughtUpS = -1 }, "chaos_partition/partition, tls", "not served as before"},
 		{"wrong end", func(c *Chaos) { c.Faults[0].Wrong = []string{"for the wrong reason"} }, "chaos_partition/partition, tls", "for the wrong reason"},
+		{"slow without loss, at 100 ms", func(c *Chaos) { c.Cells[3].Open.P99 = 201 }, "interregion_p99/tls, loss 0 %, RTT 100 ms", ""},
 		{"slow without loss", func(c *Chaos) { c.Cells[0].Open.P95 = 121 }, "interregion_p95/tls, loss 0 %, RTT 50 ms", ""},
 		{"a stream's frame lost", func(c *Chaos) { c.Streams[0].Books.Add(&ChaosBooks{Counts: chaos.Counts{Lost: 1}}) }, "chaos_streams/streams, 4", "1 lost"},
 		{"a stream's connection ended", func(c *Chaos) { c.Streams[0].Books.Add(&ChaosBooks{Ends: map[string]uint64{"io": 1}}) }, "chaos_streams/streams, 4", "1 io"},
