@@ -39,6 +39,8 @@ type hostileOptions struct {
 	x25519  bool
 	again   time.Duration
 	drip    time.Duration
+	kinds   []string
+	only    []hostile.Kind // by validate
 }
 
 // Limits of the hostile processes.
@@ -86,12 +88,22 @@ func (a *app) hostileCommands() []*cobra.Command {
 	cc.Flags().IntVar(&crowd.first, "first", 0, "number of the first connection")
 	cc.Flags().DurationVar(&crowd.again, "again", 2*time.Second, "pause before a connection that has ended is opened again")
 	cc.Flags().DurationVar(&crowd.drip, "drip", time.Second, "time between two bytes")
+	cc.Flags().StringSliceVar(&crowd.kinds, "kinds", nil, "kinds of connections, in turn; none: all")
 	storm.conns, crowd.rate, storm.again, storm.drip = 1, 1, time.Second, time.Second
 	return []*cobra.Command{sc, cc}
 }
 
 func (o *hostileOptions) validate() error {
-	return errors.Join(
+	o.only = nil
+	var unknown error
+	for _, name := range o.kinds {
+		k, ok := hostile.KindOf(name)
+		if !ok {
+			unknown = &load.FlagError{Flag: "kinds", Value: fmt.Sprintf("%q", name), Allowed: fmt.Sprint(hostile.Kinds())}
+		}
+		o.only = append(o.only, k)
+	}
+	return errors.Join(unknown,
 		load.CheckRange("rate", o.rate, 1, maxRate), load.CheckRange("conns", o.conns, 1, load.MaxConns),
 		load.CheckRange("first", o.first, 0, load.MaxConns), load.CheckRange("sources", o.sources, 0, maxSources),
 		load.CheckRange("at-once", o.atOnce, 1, maxAtOnce), load.CheckRange("nice", o.nice, 0, maxNice),
@@ -141,7 +153,7 @@ func (p *crowdProcess) counts() any {
 // prepare makes the crowd of the next run.
 func (p *crowdProcess) prepare() {
 	p.crowd = &hostile.Crowd{
-		Addr: p.o.target, Conns: p.o.conns, Sources: p.o.sources, First: p.o.first, AtOnce: p.o.atOnce, Again: p.o.again, Drip: p.o.drip, TLS: p.o.tls(),
+		Addr: p.o.target, Conns: p.o.conns, Sources: p.o.sources, First: p.o.first, AtOnce: p.o.atOnce, Again: p.o.again, Drip: p.o.drip, TLS: p.o.tls(), Only: p.o.only,
 	}
 }
 

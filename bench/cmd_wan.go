@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"time"
 
@@ -176,29 +177,27 @@ func (a *app) wanPathCommand() *cobra.Command {
 	var parent bool
 	cmd := &cobra.Command{
 		Use:    "wan_path",
-		Short:  "hold two network namespaces and an emulated path between them, for ronbench wan",
+		Short:  "hold two network namespaces and an emulated path between them, for ronbench wan and chaos",
 		Args:   noArgs,
 		Hidden: true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := usage(o.validate()); err != nil {
 				return err
 			}
-			ctx := cmd.Context()
+			var orders io.Reader
 			if parent {
-				var cancel context.CancelFunc
-				ctx, cancel = untilEOF(ctx, os.Stdin)
-				defer cancel()
+				orders = os.Stdin
 			}
-			return a.runWANPath(ctx, o)
+			return a.runWANPath(cmd.Context(), o, orders)
 		},
 	}
 	o.register(cmd.Flags())
-	cmd.Flags().BoolVar(&parent, "with-parent", false, "end when standard input closes")
+	cmd.Flags().BoolVar(&parent, "with-parent", false, "take orders on standard input, and end when it closes")
 	return cmd
 }
 
-// runWANPath is the whole life of that process.
-func (a *app) runWANPath(ctx context.Context, o *wanPathOptions) (err error) {
+// runWANPath is the whole life of that process. orders may be nil.
+func (a *app) runWANPath(ctx context.Context, o *wanPathOptions, orders io.Reader) (err error) {
 	if err := impair.Dedicate(); err != nil {
 		fmt.Fprintf(a.stderr, "on a busy machine packets will be late, which is counted: %v\n", err)
 	}
@@ -216,6 +215,11 @@ func (a *app) runWANPath(ctx context.Context, o *wanPathOptions) (err error) {
 		return err
 	}
 	fmt.Fprintf(a.stdout, "%sclient=%s server=%s\n", lineWANPath, c.A.Path(), c.B.Path())
+	if orders != nil {
+		var cancel context.CancelFunc
+		ctx, cancel = a.changePath(ctx, orders, pair)
+		defer cancel()
+	}
 	<-ctx.Done()
 	err = pair.Close()
 	b, jerr := json.Marshal(report.WANCounters{ToServer: pair.Counters(impair.AToB), ToClient: pair.Counters(impair.BToA)})

@@ -120,6 +120,7 @@ func (a *app) root() *cobra.Command {
 	}
 	root.AddCommand(a.compareCommand(), a.peersCommand(), a.idleCommand(), a.stormCommand(), a.lorisCommand(), a.restartCommand())
 	root.AddCommand(a.torCommand(), a.checkCommand(), a.powerCommand(), a.sweepCommand(), a.sloCommand(), a.wanCommand(), a.wanPathCommand(), a.soakCommand(), a.nodesCommand())
+	root.AddCommand(a.chaosCommand(), a.chaosClientCommand())
 	root.AddCommand(a.hostileCommands()...)
 	a.addHTML(root)
 	a.addSettings(root)

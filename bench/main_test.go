@@ -65,7 +65,7 @@ type refusal struct {
 }
 
 func refusals() []refusal {
-	return append(slices.Concat(attackRefusals(), quicRefusals(), torRefusals(), profileRefusals(), peersRefusals(), checkRefusals(), pairedRefusals(), sweepRefusals(), wanRefusals(), soakRefusals(), nodesRefusals()), []refusal{
+	return append(slices.Concat(attackRefusals(), quicRefusals(), torRefusals(), profileRefusals(), peersRefusals(), checkRefusals(), pairedRefusals(), sweepRefusals(), wanRefusals(), soakRefusals(), nodesRefusals(), chaosRefusals()), []refusal{
 		{"nonsense", []string{"nonsense"}},
 		{"--no-such-flag", []string{"no-such-flag"}},
 		{"--payload x", []string{"--payload", "\"x\""}},

@@ -37,6 +37,11 @@ type serverProcess struct {
 // startServer starts one of our server commands, with more flags, on a free loopback port. It writes its report next to the
 // certificate.
 func (a *app) startServer(command string, files *cert.Files, more ...string) (*serverProcess, error) {
+	return a.startServerWith(nil, command, files, more...)
+}
+
+// startServerWith is startServer with more environment for the server.
+func (a *app) startServerWith(env []string, command string, files *cert.Files, more ...string) (*serverProcess, error) {
 	exe, err := os.Executable()
 	if err != nil {
 		return nil, err
@@ -52,7 +57,7 @@ func (a *app) startServer(command string, files *cert.Files, more ...string) (*s
 			args = append(args, "--cert", files.Cert, "--key", files.Key)
 		}
 	}
-	if err := s.start(exe, append(args, more...)...); err != nil {
+	if err := s.start(env, exe, append(args, more...)...); err != nil {
 		return nil, err
 	}
 	return s, nil
@@ -62,15 +67,15 @@ func (a *app) startServer(command string, files *cert.Files, more ...string) (*s
 // when its standard input closes; it writes no report.
 func startProgram(exe, transport string, files *cert.Files) (*serverProcess, error) {
 	s := &serverProcess{transport: transport}
-	if err := s.start(exe, "--listen", "127.0.0.1:0", "--cert", files.Cert, "--key", files.Key); err != nil {
+	if err := s.start(nil, exe, "--listen", "127.0.0.1:0", "--cert", files.Cert, "--key", files.Key); err != nil {
 		return nil, fmt.Errorf("%s: %w", filepath.Base(exe), err)
 	}
 	return s, nil
 }
 
 // start starts exe and waits for the address that it is bound to.
-func (s *serverProcess) start(exe string, args ...string) (err error) {
-	if s.Process, err = child.Start(nil, exe, args...); err != nil {
+func (s *serverProcess) start(env []string, exe string, args ...string) (err error) {
+	if s.Process, err = child.StartEnv(env, nil, exe, args...); err != nil {
 		return err
 	}
 	line, err := s.WaitLine(lineListening, startWait)

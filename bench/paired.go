@@ -199,7 +199,7 @@ func (p *pairedRun) onServers(ctx context.Context, transport string, round int, 
 			return ctx.Err()
 		}
 		s := &serverProcess{transport: transport}
-		if err := s.start(p.exes[side], ourCommand(transport), "--listen", "127.0.0.1:0", "--with-parent", "--cert", p.files.Cert, "--key", p.files.Key); err != nil {
+		if err := s.start(nil, p.exes[side], ourCommand(transport), "--listen", "127.0.0.1:0", "--with-parent", "--cert", p.files.Cert, "--key", p.files.Key); err != nil {
 			return fmt.Errorf("the server of the %s: %w", sideName(side), err)
 		}
 		servers[side] = s

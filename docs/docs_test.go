@@ -13,7 +13,7 @@ func folders() map[string]string {
 	return map[string]string{"pool": "pool", "framer": "framer", "reactor": "reactor", "tls": "tls", "certs": "tls/certs", "quic": "quic", "bench": "bench", "tor": "tor", "control": "tor/control",
 		"torlab": "tor/torlab", "load": "bench/internal/load", "html": "bench/internal/html", "netem": "scripts/netem", "impair": "scripts/netem/impair",
 		"adversary": "bench/internal/adversary", "docs": "docs", "readiness": "pool/readiness", "latency": "pool/latency", "gateway": "examples/gateway",
-		"nodes": "bench/internal/nodes", "report": "bench/internal/report", "eventlog": "pool/eventlog", "dashboards": "dashboards", "drift": "bench/internal/drift"}
+		"nodes": "bench/internal/nodes", "report": "bench/internal/report", "eventlog": "pool/eventlog", "dashboards": "dashboards", "drift": "bench/internal/drift", "chaos": "bench/internal/chaos"}
 }
 
 // functions are the tests, fuzz targets and examples in a folder.

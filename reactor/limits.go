@@ -128,6 +128,9 @@ const (
 	wheelSlots = 4096
 	// wheelExact is how many ticks away deadlines have slots of their own: within a second every tick may have work anyway.
 	wheelExact = 64
+	// clockJump is how far the clock moves between two turns before the loop looks at all sockets once more and only then at deadlines: far
+	// below every default deadline, and one more system call in a second of sleep costs nothing.
+	clockJump = time.Second
 	// expiriesPerTurn keeps deadlines that come at once, of a crowd that came at once, from starving the other connections:
 	// to end one costs some 10 µs, most of it in the kernel.
 	expiriesPerTurn = 64

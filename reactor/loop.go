@@ -1,6 +1,7 @@
 package reactor
 
 import (
+	"math"
 	"runtime"
 	"runtime/debug"
 	"sync/atomic"
@@ -57,6 +58,9 @@ type loop struct {
 	refused   int             // connections that are being refused
 	queued    int64           // output that waits, of all connections that were flushed
 	turnEnd   int64           // the clock as it was read after the turn, before blocking; 0: it was not
+	unseen    int             // turns in which no deadline is judged yet, because the clock has jumped: see clockTurn
+	backBy    int64           // when the wait was to be over at the latest
+	judgeFrom int64           // likewise: no deadline is judged before
 	wheel     wheel
 	nextDecay int64
 	listeners []*acceptor
@@ -87,7 +91,7 @@ func (l *loop) run() {
 	worked := true
 	for !l.stopping || l.conns > 0 || l.watching > 0 || l.tasks != nil {
 		n := l.wait(worked)
-		l.clockTurn(worked)
+		l.clockTurn(worked, n)
 		l.evNext, l.evCount = 0, n
 		if l.tasks == nil {
 			l.tasks, l.tkNext = l.queue.take(), 0
@@ -103,9 +107,25 @@ func (l *loop) run() {
 
 // clockTurn reads the clock for the next turn, and counts how long the last one took if it had work: until the loop looked at its
 // sockets again or, if nothing was there, was about to block. The clock is not read once more for that.
-func (l *loop) clockTurn(worked bool) {
+//
+// A loop that did not run for long (a process that was stopped, a machine that was suspended) finds the clock beyond many deadlines, and on
+// its sockets what came in time. So no deadline is judged after a jump before all sockets were looked at: until an epoll_wait has fewer than
+// it could return, or as many turns have passed as it takes to be told of every connection. What came on the sockets of a Watch goes through
+// other goroutines before it is a connection's, so there it has some time as well.
+func (l *loop) clockTurn(worked bool, events int) {
 	began := l.now
 	l.now = l.r.sys.now()
+	if l.watching > 0 && l.now-l.backBy > int64(clockJump) {
+		l.judgeFrom = l.now + int64(clockJump)
+	}
+	switch {
+	case l.unseen == 0 && l.now-began > int64(clockJump):
+		l.unseen = l.conns/len(l.events) + 1
+	case events < len(l.events):
+		l.unseen = 0
+	case l.unseen > 0:
+		l.unseen--
+	}
 	if worked {
 		end := l.turnEnd
 		if end == 0 {
@@ -140,7 +160,9 @@ func (l *loop) turn() (ok bool) {
 	}
 	l.runWoken()
 	l.runReady()
-	l.wheel.advance(l.now, expiriesPerTurn, l.expire)
+	if l.unseen == 0 && l.now >= l.judgeFrom {
+		l.wheel.advance(l.now, expiriesPerTurn, l.expire)
+	}
 	l.flushDirty()
 	l.bury()
 	l.weigh()
@@ -171,12 +193,13 @@ func (l *loop) recovered(v any) {
 
 // busy says whether work waits that needs no event.
 func (l *loop) busy() bool {
-	return len(l.ready.next) > 0 || len(l.dirty.next) > 0 || len(l.woken.next) > 0 || l.tasks != nil || l.wheel.left()
+	return len(l.ready.next) > 0 || len(l.dirty.next) > 0 || len(l.woken.next) > 0 || l.tasks != nil || l.unseen > 0 || l.now >= l.judgeFrom && l.wheel.left()
 }
 
 // wait returns the number of events. After a turn with work it looks without waiting first, and lets other goroutines run
 // before it blocks: blocking at once costs more per frame and per wake-up (10–12 % of the server's CPU time per 4 KiB echo).
 func (l *loop) wait(worked bool) int {
+	l.backBy = l.now
 	if worked || l.busy() {
 		if n, errno := l.r.sys.epollPoll(l.ep, l.events); n > 0 && errno == 0 {
 			return n
@@ -190,7 +213,12 @@ func (l *loop) wait(worked bool) int {
 	if l.queue.waiting.Load() > 0 {
 		return 0
 	}
-	n, errno := l.r.sys.epollWait(l.ep, l.events, l.timeout())
+	ms := l.timeout()
+	l.backBy = math.MaxInt64
+	if ms >= 0 {
+		l.backBy = l.turnEnd + int64(ms)*int64(time.Millisecond)
+	}
+	n, errno := l.r.sys.epollWait(l.ep, l.events, ms)
 	if errno != 0 {
 		return 0 // EINTR; anything else is met again by the calls that follow
 	}
@@ -220,6 +248,7 @@ func (l *loop) timeout() int {
 	now := l.r.sys.now()
 	l.turnEnd = now
 	at, ok := l.wheel.next()
+	at = max(at, l.judgeFrom)
 	for _, a := range l.listeners {
 		if a.rearmAt != 0 && (!ok || a.rearmAt < at) {
 			at, ok = a.rearmAt, true

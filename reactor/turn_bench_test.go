@@ -41,7 +41,7 @@ func benchmarkTurn(b *testing.B, frames, size int, secure bool) {
 	l, c := still(b, k, Config{}, filter, func(c *Conn) Protocol { return end.Session(c) })
 	b.ReportAllocs()
 	for b.Loop() {
-		l.clockTurn(true)
+		l.clockTurn(true, 0)
 		c.readable = true
 		l.input(c)
 		l.turn()

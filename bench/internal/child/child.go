@@ -39,7 +39,15 @@ type Process struct {
 // Start runs exe with args in a process group of its own, so that a Ctrl-C at the terminal reaches only this process, which
 // then ends its children in order. stderr gets the child's standard error; nil keeps its last bytes for error messages.
 func Start(stderr io.Writer, exe string, args ...string) (*Process, error) {
+	return StartEnv(nil, stderr, exe, args...)
+}
+
+// StartEnv is Start with more environment, "NAME=value" each, beside that of this process.
+func StartEnv(env []string, stderr io.Writer, exe string, args ...string) (*Process, error) {
 	p := &Process{cmd: exec.Command(exe, args...), tail: &tail{}, notify: make(chan struct{}, 1), exited: make(chan struct{})}
+	if len(env) > 0 {
+		p.cmd.Env = append(os.Environ(), env...)
+	}
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	p.cmd.Stderr = stderr
 	if stderr == nil {

@@ -44,6 +44,16 @@ func Kinds() []Kind {
 	return all
 }
 
+// KindOf is the kind of a name.
+func KindOf(name string) (Kind, bool) {
+	for _, k := range Kinds() {
+		if k.String() == name {
+			return k, true
+		}
+	}
+	return 0, false
+}
+
 // Crowd keeps a number of hostile connections of all kinds in turn: one that the server ends is opened again.
 type Crowd struct {
 	Addr    string
@@ -54,8 +64,10 @@ type Crowd struct {
 	Again   time.Duration // pause before a connection that has ended is opened again
 	Drip    time.Duration // between two bytes
 	TLS     *tls.Config
+	Only    []Kind // the kinds of it, in turn; nil: all
 
 	opened, ended [numKinds]atomic.Uint64
+	longest       [numKinds]atomic.Int64 // life of a connection that the server has ended, nanoseconds
 	failed        atomic.Uint64
 	live, tried   atomic.Int64
 }
@@ -67,6 +79,8 @@ type CrowdCounts struct {
 	Opened map[string]uint64 `json:"opened"`
 	Ended  map[string]uint64 `json:"ended_by_server"`
 	Failed uint64            `json:"not_opened"` // connects and handshakes that failed or were refused
+	// LongestS is the longest life of a connection that the server has ended, by kind, seconds, its own handshake left out.
+	LongestS map[string]float64 `json:"longest_s"`
 }
 
 // Add sums up.
@@ -75,13 +89,16 @@ func (c *CrowdCounts) Add(o *CrowdCounts) {
 	c.Tried += o.Tried
 	c.Failed += o.Failed
 	if c.Opened == nil {
-		c.Opened, c.Ended = map[string]uint64{}, map[string]uint64{}
+		c.Opened, c.Ended, c.LongestS = map[string]uint64{}, map[string]uint64{}, map[string]float64{}
 	}
 	for k, v := range o.Opened {
 		c.Opened[k] += v
 	}
 	for k, v := range o.Ended {
 		c.Ended[k] += v
+	}
+	for k, v := range o.LongestS {
+		c.LongestS[k] = max(c.LongestS[k], v)
 	}
 }
 
@@ -96,9 +113,10 @@ func (c *CrowdCounts) String() string {
 
 // Counts reads the crowd. Any goroutine.
 func (c *Crowd) Counts() CrowdCounts {
-	r := CrowdCounts{Live: c.live.Load(), Tried: c.tried.Load(), Failed: c.failed.Load(), Opened: map[string]uint64{}, Ended: map[string]uint64{}}
+	r := CrowdCounts{Live: c.live.Load(), Tried: c.tried.Load(), Failed: c.failed.Load(), Opened: map[string]uint64{}, Ended: map[string]uint64{}, LongestS: map[string]float64{}}
 	for _, k := range Kinds() {
 		r.Opened[k.String()], r.Ended[k.String()] = c.opened[k].Load(), c.ended[k].Load()
+		r.LongestS[k.String()] = time.Duration(c.longest[k].Load()).Seconds()
 	}
 	return r
 }
@@ -126,6 +144,9 @@ const openTimeout = 30 * time.Second
 // one is the life of one connection.
 func (c *Crowd) one(ctx context.Context, i int, slots chan struct{}, first bool) {
 	kind := Kind(i % int(numKinds))
+	if len(c.Only) > 0 {
+		kind = c.Only[i%len(c.Only)]
+	}
 	select {
 	case slots <- struct{}{}:
 	case <-ctx.Done():
@@ -141,6 +162,7 @@ func (c *Crowd) one(ctx context.Context, i int, slots chan struct{}, first bool)
 		return
 	}
 	c.opened[kind].Add(1)
+	began := time.Now()
 	c.live.Add(1)
 	defer c.live.Add(-1)
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
@@ -149,6 +171,9 @@ func (c *Crowd) one(ctx context.Context, i int, slots chan struct{}, first bool)
 	c.behave(ctx, kind, conn)
 	if ctx.Err() == nil {
 		c.ended[kind].Add(1)
+		life := int64(time.Since(began))
+		for old := c.longest[kind].Load(); life > old && !c.longest[kind].CompareAndSwap(old, life); old = c.longest[kind].Load() {
+		}
 	}
 }
 

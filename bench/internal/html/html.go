@@ -52,6 +52,7 @@ type page struct {
 	Soak        *soak
 	Comparison  *comparison
 	Sweeps      []sweep
+	Chaos       *chaosPart
 	Sections    []section
 	Text        string
 	Plain       bool // there is nothing to draw: the text is open
@@ -132,7 +133,7 @@ func build(r *report.Report) (*page, error) {
 	b := &builder{count: make(map[string]int)}
 	p := &page{
 		Title: title(r.Kind), Kind: r.Kind, Verdict: judge(r), Interrupted: r.Interrupted, Command: strings.Join(r.Command, " "),
-		Facts: machine(r), Knobs: knobsOf(r), Comparison: b.comparison(r), Sections: b.sections(r),
+		Facts: machine(r), Knobs: knobsOf(r), Comparison: b.comparison(r), Chaos: b.chaos(r.Chaos), Sections: b.sections(r),
 		CSS: template.CSS(pageCSS), UPlot: template.JS(uplotJS), UPlotCSS: template.CSS(uplotCSS), Licence: uplotLicence, Script: template.JS(pageJS),
 	}
 	if !r.Started.IsZero() {
@@ -153,7 +154,7 @@ func build(r *report.Report) (*page, error) {
 	var text strings.Builder
 	r.Text(&text)
 	p.Text, p.Charts = text.String(), b.charts
-	p.Plain = len(p.Charts) == 0 && p.Comparison == nil
+	p.Plain = len(p.Charts) == 0 && p.Comparison == nil && p.Chaos == nil
 	p.Nav = p.nav()
 	return p, nil
 }
@@ -175,6 +176,9 @@ func (p *page) nav() []link {
 	}
 	for i := range p.Sweeps {
 		out = append(out, link{p.Sweeps[i].ID, p.Sweeps[i].Knob})
+	}
+	if p.Chaos != nil {
+		out = append(out, link{"chaos", "chaos"})
 	}
 	for i := range p.Sections {
 		out = append(out, link{p.Sections[i].ID, p.Sections[i].Title})

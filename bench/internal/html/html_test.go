@@ -24,7 +24,7 @@ func render(t *testing.T, r *report.Report) string {
 }
 
 func samples() map[string]*report.Report {
-	return map[string]*report.Report{"run": sampleRun(), "peers": samplePeers(), "sweep": sampleSweep(), "soak": sampleSoak(), "rest": sampleRest(), "empty": blank(report.KindClient)}
+	return map[string]*report.Report{"run": sampleRun(), "peers": samplePeers(), "sweep": sampleSweep(), "soak": sampleSoak(), "rest": sampleRest(), "chaos": sampleChaos(), "empty": blank(report.KindClient)}
 }
 
 // fetches finds what would make a browser ask for something.

@@ -182,7 +182,7 @@ func innerLoads(r *report.Report) []*report.Phase {
 // drawn are the fields of a report that have a form of their own in the page. All others become sections by themselves.
 var drawn = map[string]bool{
 	"Schema": true, "Kind": true, "Started": true, "Command": true, "MeasuredOn": true, "Interrupted": true, "Pass": true,
-	"Phases": true, "Compare": true, "LeftOut": true, "Sweep": true, "SLO": true, "SLOTargets": true, "Soak": true, "ServerKnobs": true,
+	"Phases": true, "Compare": true, "LeftOut": true, "Sweep": true, "SLO": true, "SLOTargets": true, "Soak": true, "Chaos": true, "ServerKnobs": true,
 }
 
 // sections shows every other field of the report that is not empty.

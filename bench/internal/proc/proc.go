@@ -65,6 +65,15 @@ func RSS(pid int) (int64, error) {
 	return now, err
 }
 
+// Data is the writable private memory that process pid has mapped, touched or not, in bytes: what RLIMIT_DATA bounds.
+func Data(pid int) (int64, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, err
+	}
+	return parseKiBField(bytes.NewReader(b), "VmData")
+}
+
 // memory is the resident set of process pid in bytes, and the largest it has been.
 func memory(pid int) (now, peak int64, err error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))

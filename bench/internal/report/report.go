@@ -40,6 +40,7 @@ const (
 	KindWAN     = "wan"     // ronbench wan: phases, server, quic_server, wan, slo
 	KindSoak    = "soak"    // ronbench soak: soak, slo
 	KindNodes   = "nodes"   // ronbench nodes: nodes, slo
+	KindChaos   = "chaos"   // ronbench chaos: chaos, slo
 )
 
 // Report is the one document of all commands. Parts that a command does not have are absent.
@@ -68,6 +69,7 @@ type Report struct {
 	WAN         *WAN          `json:"wan,omitempty"`
 	Soak        *Soak         `json:"soak,omitempty"`
 	Nodes       *Nodes        `json:"nodes,omitempty"`
+	Chaos       *Chaos        `json:"chaos,omitempty"`
 	SLOTargets  string        `json:"slo_targets,omitempty"` // whose targets the rows use: Ref-A or Ref-B
 	SLO         []SLORow      `json:"slo,omitempty"`
 	Pass        bool          `json:"pass"` // no row failed

@@ -99,6 +99,10 @@ func (r *Report) Text(w io.Writer) {
 			part.text(w)
 		}
 	}
+	if r.Chaos != nil {
+		fmt.Fprintln(w)
+		r.Chaos.text(w)
+	}
 	sweepText(w, r.Sweep)
 	if len(r.SLO) > 0 {
 		fmt.Fprintln(w)
