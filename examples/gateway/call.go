@@ -43,16 +43,21 @@ type call struct {
 
 // take begins to forward a frame.
 func (sh *shard) take(d *down, f *framer.Frame, p *policy, to *route) {
+	request := f.Flags&framer.FlagReq != 0
+	if request {
+		sh.g.counts.requests.Add(1)
+	}
 	if framer.HeaderLen+len(f.Cap)+len(f.Payload) > framer.MaxFrame {
+		sh.refuse(request, failRefused)
 		_ = d.s.ReplyError(f, &framer.Error{Why: framer.DecompressOverflow, Detail: "the payload inflates to more than a frame holds, and is forwarded inflated"})
 		return
 	}
 	if sh.queued >= p.Queue {
+		sh.refuse(request, failQueue)
 		_ = d.s.ReplyError(f, &framer.Error{Why: framer.OverCapacity, Detail: "too many requests wait for an upstream", RetryAfter: firstBackoff})
 		return
 	}
 	c := &call{d: d, head: f.Header, corr: f.CorrID, policy: p, to: to}
-	request := f.Flags&framer.FlagReq != 0
 	start, end := f.Flags&framer.FlagStart != 0, f.Flags&framer.FlagEnd != 0
 	c.stream = start && !end
 	r := f.Retain()
@@ -67,11 +72,18 @@ func (sh *shard) take(d *down, f *framer.Frame, p *policy, to *route) {
 		d.calls[c.corr] = c
 		c.timer = time.AfterFunc(p.Timeout, func() {
 			_ = d.s.Post(func(*framer.Session) {
-				c.fail(&framer.Error{Why: framer.NotReady, Detail: "the upstream has not answered in time"})
+				c.fail(failTimeout, &framer.Error{Why: framer.NotReady, Detail: "the upstream has not answered in time"})
 			})
 		})
 	}
 	sh.start(c)
+}
+
+// refuse counts a request that the gateway answers with an error itself; events are not answered.
+func (sh *shard) refuse(request bool, why failure) {
+	if request {
+		sh.g.counts.failures[why].Add(1)
+	}
 }
 
 // more takes a further frame of a stream.
@@ -108,11 +120,11 @@ func (c *call) write(l *link) bool {
 		f := framer.Frame{Header: r.Header, Cap: r.Cap, Payload: r.Payload}
 		f.CorrID, f.Flags = c.up, f.Flags&^framer.FlagAckReq // the client's ACK is its own framer's business
 		if err := l.s.Send(&f); err != nil {
-			why := &framer.Error{Why: framer.NotReady, Detail: "the upstream's connection is closing"}
+			failed, why := failLost, &framer.Error{Why: framer.NotReady, Detail: "the upstream's connection is closing"}
 			if e, ok := errors.AsType[*framer.Error](err); ok {
-				why = &framer.Error{Why: e.Why, Detail: "the upstream does not accept the frame: " + e.Detail}
+				failed, why = failRefused, &framer.Error{Why: e.Why, Detail: "the upstream does not accept the frame: " + e.Detail}
 			}
-			c.fail(why)
+			c.fail(failed, why)
 			return true
 		}
 		c.begun = true
@@ -167,7 +179,7 @@ func (c *call) lost() {
 	case c.again() && !c.answered && (!c.begun || c.policy.again[c.head.AppProtoID]):
 		c.pause()
 	default:
-		c.fail(&framer.Error{Why: framer.NotReady, Detail: "the upstream was lost", RetryAfter: lastBackoff})
+		c.fail(failLost, &framer.Error{Why: framer.NotReady, Detail: "the upstream was lost", RetryAfter: lastBackoff})
 	}
 }
 
@@ -178,6 +190,7 @@ func (c *call) pause() {
 	time.AfterFunc(after, func() {
 		_ = c.d.s.Post(func(*framer.Session) {
 			if c.state == callPausing {
+				c.d.shard.g.counts.retries.Add(1)
 				c.d.shard.start(c)
 			}
 		})
@@ -185,11 +198,12 @@ func (c *call) pause() {
 }
 
 // fail answers the client with an error, and ends the call.
-func (c *call) fail(e *framer.Error) {
+func (c *call) fail(why failure, e *framer.Error) {
 	if c.state == callDone {
 		return
 	}
 	if c.head.Flags&framer.FlagReq != 0 && !c.d.gone {
+		c.d.shard.refuse(true, why)
 		c.d.forgetHeld(c)
 		_ = c.d.s.SendError(&c.head, e) // END of a response that may have begun
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -174,9 +175,18 @@ func TestMetrics(t *testing.T) {
 		return strings.Contains(body, `ron_transport_frames_received_total{transport="tls"} 5`)
 	})
 	for _, want := range []string{`ron_gateway_readiness{transport="tls"} 2`, `ron_gateway_readiness{transport="quic"} 2`, "ron_gateway_draining 0",
-		"ron_gateway_certificate_expiry_timestamp_seconds ", `ron_transport_frames_received_total{transport="quic"} 0`, "process_open_fds "} {
+		`ron_transport_certificate_not_after_timestamp_seconds{pair="0"} `, "ron_gateway_upstream_requests_total 0", `ron_transport_frames_received_total{transport="quic"} 0`, "process_open_fds "} {
 		if !strings.Contains(body, want) {
 			t.Errorf("no %s in\n%s", want, body)
+		}
+	}
+	doc, err := os.ReadFile("../../docs/metrics.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range regexp.MustCompile(`(?m)^# TYPE (ron_\w+) (\w+)$`).FindAllStringSubmatch(body, -1) {
+		if !strings.Contains(string(doc), "| `"+m[1]+"` | "+m[2]+" |") {
+			t.Errorf("docs/metrics.md has no row for %s, a %s", m[1], m[2])
 		}
 	}
 	if strings.Contains(body, "127.0.0.1") {

@@ -37,6 +37,7 @@ type gateway struct {
 	shards []*shard // by loop
 	dial   *dialer
 	away   sync.Map // of target: upstreams that could not be reached when last tried, with the error
+	counts counters
 }
 
 func newGateway(log *slog.Logger, loops *reactor.Reactor, p *policy, d *dialer) *gateway {

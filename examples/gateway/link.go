@@ -240,6 +240,7 @@ func (l *link) closed(cause error) {
 	}
 	if cause != nil || was == linkOpening {
 		sh.failed[l.to] = time.Now().UnixNano()
+		sh.g.counts.linksLost.Add(1)
 		sh.g.away.Store(l.to, reasonOf(cause))
 		sh.g.log.Warn("upstream lost", "upstream", l.to.String(), "reason", reasonOf(cause), "err", cause)
 	}
@@ -287,6 +288,7 @@ func (upstream) OnOpen(s *framer.Session) {
 				l.closed(err)
 			case l.state == linkOpening:
 				l.state = linkOpen
+				l.sh.g.counts.links.Add(1)
 				delete(l.sh.failed, l.to)
 				l.sh.g.away.Delete(l.to)
 				l.pump()

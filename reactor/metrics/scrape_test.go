@@ -34,6 +34,8 @@ import (
 	"github.com/ron-transport/ron-transport/reactor"
 	"github.com/ron-transport/ron-transport/reactor/metrics"
 	"github.com/ron-transport/ron-transport/tls"
+	"github.com/ron-transport/ron-transport/tls/certs"
+	certmetrics "github.com/ron-transport/ron-transport/tls/certs/metrics"
 	"github.com/ron-transport/ron-transport/tor"
 	tormetrics "github.com/ron-transport/ron-transport/tor/metrics"
 )
@@ -62,6 +64,15 @@ func (n *node) OnFrame(s *framer.Session, f *framer.Frame) {
 	default:
 		_ = s.Reply(f, 200, f.Payload)
 	}
+}
+
+// fakeCerts is a store with one certificate, which is stapled, and ticket keys of its own.
+type fakeCerts struct{}
+
+func (fakeCerts) Stats() certs.Stats {
+	now := time.Now()
+	return certs.Stats{TicketKeys: 1, TicketKeyAge: time.Hour, NextRotation: now.Add(time.Hour),
+		Pairs: []certs.PairStats{{NotAfter: now.Add(time.Hour), Loaded: now, Stapled: true, StapleAge: time.Hour, StapleExpires: now.Add(time.Hour)}}}
 }
 
 // fakeTor is a tor that has bootstrapped.
@@ -121,7 +132,8 @@ func newSite() *site {
 	s.udp = q.Addr().String()
 	s.dialer = must(quic.NewDialer(s.r, quic.DialerConfig{TLS: &stdtls.Config{RootCAs: roots}}))
 	s.reg.MustRegister(metrics.New(s.r, metrics.Options{}), framermetrics.New(s.server, framermetrics.Options{}),
-		quicmetrics.New(q, quicmetrics.Options{}), quicmetrics.New(s.dialer, quicmetrics.Options{}), tormetrics.New(fakeTor{}, tormetrics.Options{}))
+		quicmetrics.New(q, quicmetrics.Options{}), quicmetrics.New(s.dialer, quicmetrics.Options{}), tormetrics.New(fakeTor{}, tormetrics.Options{}),
+		certmetrics.New(fakeCerts{}, certmetrics.Options{}))
 	return s
 }
 
@@ -286,7 +298,7 @@ func (s *site) lint(t *testing.T, page string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	allowed := map[string]bool{"le": true, "reason": true, "status": true, "transport": true, "side": true, "kind": true, "group": true, "state": true}
+	allowed := map[string]bool{"le": true, "reason": true, "status": true, "transport": true, "side": true, "kind": true, "group": true, "state": true, "pair": true}
 	families, err := s.reg.Gather()
 	if err != nil {
 		t.Fatal(err)
