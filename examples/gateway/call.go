@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"time"
 
@@ -34,7 +35,8 @@ type call struct {
 	up       uint64
 	wait     []*framer.Retained // frames not written yet, in order
 	first    *framer.Retained   // of a single request: kept until it is answered, for another try; holds a permit
-	begun    bool               // some of it has been written
+	begun    bool               // some of it has been written, in this try
+	unknown  bool               // an upstream was lost that may have executed it
 	stream   bool               // more frames may come
 	answered bool               // some of the answer has gone to the client
 	tries    int
@@ -72,7 +74,7 @@ func (sh *shard) take(d *down, f *framer.Frame, p *policy, to *route) {
 		d.calls[c.corr] = c
 		c.timer = time.AfterFunc(p.Timeout, func() {
 			_ = d.s.Post(func(*framer.Session) {
-				c.fail(failTimeout, &framer.Error{Why: framer.NotReady, Detail: "the upstream has not answered in time"})
+				c.giveUp(failTimeout, "the upstream has not answered in time")
 			})
 		})
 	}
@@ -120,11 +122,11 @@ func (c *call) write(l *link) bool {
 		f := framer.Frame{Header: r.Header, Cap: r.Cap, Payload: r.Payload}
 		f.CorrID, f.Flags = c.up, f.Flags&^framer.FlagAckReq // the client's ACK is its own framer's business
 		if err := l.s.Send(&f); err != nil {
-			failed, why := failLost, &framer.Error{Why: framer.NotReady, Detail: "the upstream's connection is closing"}
 			if e, ok := errors.AsType[*framer.Error](err); ok {
-				failed, why = failRefused, &framer.Error{Why: e.Why, Detail: "the upstream does not accept the frame: " + e.Detail}
+				c.fail(failRefused, &framer.Error{Why: e.Why, Detail: "the upstream does not accept the frame: " + e.Detail})
+			} else {
+				c.giveUp(failLost, "the upstream's connection is closing")
 			}
-			c.fail(failed, why)
 			return true
 		}
 		c.begun = true
@@ -139,7 +141,7 @@ func (c *call) write(l *link) bool {
 // answer passes a frame of the upstream's on.
 func (c *call) answer(f *framer.Frame) {
 	last := f.Flags&framer.FlagEnd != 0 || !c.answered && f.Flags&framer.FlagStart == 0
-	if f.Code == 503 && last && !c.answered && c.again() {
+	if f.Code == 503 && last && !c.answered && c.again() && (c.policy.again[c.head.AppProtoID] || notExecuted(f)) {
 		c.link.forget(c)
 		c.pause()
 		return
@@ -164,9 +166,25 @@ func (c *call) answer(f *framer.Frame) {
 	}
 }
 
-// again says whether another try is possible and allowed: what an upstream has refused was not executed.
+// again says whether another try is possible. Whether it is allowed is another question: what may have been executed is not sent again.
 func (c *call) again() bool {
 	return c.first != nil && c.tries < c.policy.Attempts
+}
+
+// notExecuted says of a response with the status 503 whether the request has had no effect for certain. That takes a reason with which an
+// OAP/1 node refuses before it does anything; a service that answers 503 of its own accord may have done half of what was asked.
+func notExecuted(f *framer.Frame) bool {
+	var body struct {
+		Reason string `json:"reason"`
+	}
+	if len(f.Payload) > maxRefusal || json.Unmarshal(f.Payload, &body) != nil {
+		return false
+	}
+	switch why, _ := framer.ParseReason(body.Reason); why {
+	case framer.NotReady, framer.OverCapacity, framer.TorBootstrap, framer.ShuttingDown:
+		return true
+	}
+	return false
 }
 
 // lost is called when the link has ended before the answer.
@@ -177,9 +195,10 @@ func (c *call) lost() {
 	case c.head.Flags&framer.FlagReq == 0:
 		c.finish() // an event: nobody is told
 	case c.again() && !c.answered && (!c.begun || c.policy.again[c.head.AppProtoID]):
+		c.unknown = c.unknown || c.begun
 		c.pause()
 	default:
-		c.fail(failLost, &framer.Error{Why: framer.NotReady, Detail: "the upstream was lost", RetryAfter: lastBackoff})
+		c.giveUp(failLost, "the upstream was lost")
 	}
 }
 
@@ -195,6 +214,16 @@ func (c *call) pause() {
 			}
 		})
 	})
+}
+
+// giveUp ends a call that no upstream has answered. Whoever sees the error must know whether the request may be sent again: 503, not_ready
+// means that no upstream has had any of it, 500, io that one has, and what has become of it is not known.
+func (c *call) giveUp(why failure, detail string) {
+	e := &framer.Error{Why: framer.NotReady, Detail: detail, RetryAfter: lastBackoff}
+	if c.begun || c.unknown {
+		e = &framer.Error{Why: framer.IO, Detail: detail + "; the request may have been executed"}
+	}
+	c.fail(why, e)
 }
 
 // fail answers the client with an error, and ends the call.

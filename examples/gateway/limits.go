@@ -14,6 +14,8 @@ const (
 	maxRoutes   = 256
 	// maxFile bounds the configuration file, in bytes: every setting with a comment takes 20 KiB.
 	maxFile = 1 << 20
+	// maxRefusal bounds the error bodies of upstreams that are looked into, in bytes: the framer's own take less than 300.
+	maxRefusal = 4 << 10
 )
 
 // clientShare is the part of an upstream connection's permits that one client may hold: a quarter.
