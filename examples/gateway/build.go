@@ -75,7 +75,7 @@ func (a *app) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	p, err := newPolicy(&c.Forward)
+	p, err := newPolicy(c)
 	if err != nil {
 		return err
 	}

@@ -45,23 +45,25 @@ type call struct {
 
 // take begins to forward a frame.
 func (sh *shard) take(d *down, f *framer.Frame, p *policy, to *route) {
-	request := f.Flags&framer.FlagReq != 0
+	request, stream := f.Flags&framer.FlagReq != 0, f.Flags&(framer.FlagStart|framer.FlagEnd) == framer.FlagStart
 	if request {
 		sh.g.counts.requests.Add(1)
 	}
 	if framer.HeaderLen+len(f.Cap)+len(f.Payload) > framer.MaxFrame {
 		sh.refuse(request, failRefused)
-		_ = d.s.ReplyError(f, &framer.Error{Why: framer.DecompressOverflow, Detail: "the payload inflates to more than a frame holds, and is forwarded inflated"})
+		d.refuse(f, &framer.Error{Why: framer.DecompressOverflow, Detail: "the payload inflates to more than a frame holds, and is forwarded inflated"})
+		return
+	}
+	if stream && !request { // nothing would say when one that is never ended is over: it would hold its permit of the upstream for ever
+		d.refuse(f, &framer.Error{Why: framer.BadFrame, Detail: "streams of events are not forwarded; single events and streams of requests are"})
 		return
 	}
 	if sh.queued >= p.Queue {
 		sh.refuse(request, failQueue)
-		_ = d.s.ReplyError(f, &framer.Error{Why: framer.OverCapacity, Detail: "too many requests wait for an upstream", RetryAfter: firstBackoff})
+		d.refuse(f, &framer.Error{Why: framer.OverCapacity, Detail: "too many requests wait for an upstream", RetryAfter: firstBackoff})
 		return
 	}
-	c := &call{d: d, head: f.Header, corr: f.CorrID, policy: p, to: to}
-	start, end := f.Flags&framer.FlagStart != 0, f.Flags&framer.FlagEnd != 0
-	c.stream = start && !end
+	c := &call{d: d, head: f.Header, corr: f.CorrID, policy: p, to: to, stream: stream}
 	r := f.Retain()
 	if r == nil {
 		return
@@ -91,7 +93,7 @@ func (sh *shard) refuse(request bool, why failure) {
 // more takes a further frame of a stream.
 func (c *call) more(f *framer.Frame) {
 	if !c.stream { // its corr_id is in use
-		_ = c.d.s.ReplyError(f, &framer.Error{Why: framer.BadFrame, Detail: "corr_id is in use"})
+		c.d.refuse(f, &framer.Error{Why: framer.BadFrame, Detail: "corr_id is in use"})
 		return
 	}
 	if f.Flags&framer.FlagEnd != 0 {
@@ -261,7 +263,7 @@ func (c *call) finish() {
 	if c.d.calls[c.corr] == c {
 		delete(c.d.calls, c.corr)
 		if c.stream {
-			c.d.ended[c.corr] = struct{}{}
+			c.d.ended.add(c.corr)
 		}
 	}
 }

@@ -14,16 +14,17 @@ import (
 type policy struct {
 	routes *routes
 	ForwardConfig
-	again map[uint16]bool // Idempotent
+	again   map[uint16]bool // Idempotent
+	streams int             // that a client may have open
 }
 
-func newPolicy(c *ForwardConfig) (*policy, error) {
-	r, err := parseRoutes(c.Routes)
+func newPolicy(c *Config) (*policy, error) {
+	r, err := parseRoutes(c.Forward.Routes)
 	if err != nil {
 		return nil, err
 	}
-	p := &policy{routes: r, ForwardConfig: *c, again: map[uint16]bool{}}
-	for _, id := range c.Idempotent {
+	p := &policy{routes: r, ForwardConfig: c.Forward, again: map[uint16]bool{}, streams: c.Frames.MaxStreams}
+	for _, id := range p.Idempotent {
 		p.again[id] = true
 	}
 	return p, nil
@@ -56,7 +57,7 @@ type down struct {
 	calls   map[uint64]*call    // by the client's corr_id
 	echoing map[uint64]struct{} // streams that are being echoed, by corr_id
 	held    []reply             // answers that wait for the client to read
-	ended   map[uint64]struct{} // streams that were answered before they had ended: the rest of their frames is dropped
+	ended   ended               // streams that were answered before their END
 	sent    int                 // calls that an upstream has, and has not answered
 	gone    bool
 }
@@ -71,10 +72,11 @@ type reply struct {
 // OnOpen implements framer.Handler.
 func (g *gateway) OnOpen(s *framer.Session) {
 	conn := s.Transport().(*reactor.Conn)
-	d := &down{s: s, shard: g.shards[conn.Loop()], calls: map[uint64]*call{}, echoing: map[uint64]struct{}{}, ended: map[uint64]struct{}{}}
+	p := g.policy.Load()
+	d := &down{s: s, shard: g.shards[conn.Loop()], calls: map[uint64]*call{}, echoing: map[uint64]struct{}{}, ended: ended{limit: 2 * p.streams}}
 	s.SetUserData(d)
 	d.shard.downs++
-	d.shard.warm(conn, g.policy.Load())
+	d.shard.warm(conn, p)
 }
 
 // OnClose implements framer.Handler.
@@ -111,24 +113,29 @@ func (g *gateway) OnFrame(s *framer.Session, f *framer.Frame) {
 	if f.Flags&framer.FlagResp != 0 {
 		return // we have asked clients nothing
 	}
-	if c := d.calls[f.CorrID]; c != nil && f.Flags&framer.FlagReq != 0 {
-		c.more(f)
+	if d.ended.drops(f.CorrID, f.Flags&framer.FlagStart != 0, f.Flags&framer.FlagEnd != 0) {
 		return
 	}
-	if _, dead := d.ended[f.CorrID]; dead && f.Flags&(framer.FlagReq|framer.FlagStart) == framer.FlagReq {
-		if f.Flags&framer.FlagEnd != 0 {
-			delete(d.ended, f.CorrID)
-		}
+	if c := d.calls[f.CorrID]; c != nil && f.Flags&framer.FlagReq != 0 {
+		c.more(f)
 		return
 	}
 	p := g.policy.Load()
 	switch to := p.routes.find(f.AppProtoID); {
 	case to == nil:
-		_ = s.ReplyError(f, &framer.Error{Why: framer.BadFrame, Code: 404, Detail: "no route for this app_proto_id"})
+		d.refuse(f, &framer.Error{Why: framer.BadFrame, Code: 404, Detail: "no route for this app_proto_id"})
 	case len(to.targets) == 0:
 		d.echo(f)
 	default:
 		d.shard.take(d, f, p, to)
+	}
+}
+
+// refuse answers a frame with an error, and a stream with it: the rest of its frames is dropped.
+func (d *down) refuse(f *framer.Frame, e *framer.Error) {
+	_ = d.s.ReplyError(f, e)
+	if f.Flags&(framer.FlagStart|framer.FlagEnd) == framer.FlagStart {
+		d.ended.add(f.CorrID)
 	}
 }
 

@@ -70,7 +70,7 @@ func (e *effective) merge(next *effective) (merged *effective, changed, waiting 
 
 // apply puts in force what a reload may change. What can fail comes first.
 func (a *app) apply(e *effective) error {
-	p, err := newPolicy(&e.Forward)
+	p, err := newPolicy(e.Config)
 	if err != nil {
 		return err
 	}
