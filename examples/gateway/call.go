@@ -38,8 +38,11 @@ type call struct {
 	begun    bool               // some of it has been written, in this try
 	unknown  bool               // an upstream was lost that may have executed it
 	stream   bool               // more frames may come
-	answered bool               // some of the answer has gone to the client
+	open     bool               // the upstream has its START, and not its END
+	answered bool               // some of the answer has come
+	over     bool               // its end has come, and may wait for the client to read
 	tries    int
+	due      time.Time   // when the timer counts
 	timer    *time.Timer // of forward.timeout: for an answer, or the next frame of a stream in either direction; nil for an event
 }
 
@@ -74,13 +77,23 @@ func (sh *shard) take(d *down, f *framer.Frame, p *policy, to *route) {
 			c.first = r
 		}
 		d.calls[c.corr] = c
-		c.timer = time.AfterFunc(p.Timeout, func() {
-			_ = d.s.Post(func(*framer.Session) {
-				c.giveUp(failTimeout, "the upstream has not answered in time")
-			})
-		})
+		c.due = time.Now().Add(p.Timeout)
+		c.timer = time.AfterFunc(p.Timeout, func() { _ = d.s.Post(func(*framer.Session) { c.timeout() }) })
 	}
 	sh.start(c)
+}
+
+// extend begins forward.timeout anew: something of a stream has come.
+func (c *call) extend() {
+	c.due = time.Now().Add(c.policy.Timeout)
+	c.timer.Reset(c.policy.Timeout)
+}
+
+// timeout is called when forward.timeout is over, or was when something came after all.
+func (c *call) timeout() {
+	if c.state != callDone && !c.over && !time.Now().Before(c.due) {
+		c.giveUp(failTimeout, "the upstream has not answered in time")
+	}
 }
 
 // refuse counts a request that the gateway answers with an error itself; events are not answered.
@@ -99,7 +112,10 @@ func (c *call) more(f *framer.Frame) {
 	if f.Flags&framer.FlagEnd != 0 {
 		c.stream = false
 	}
-	c.timer.Reset(c.policy.Timeout)
+	if c.over {
+		return // the upstream wants no more of it
+	}
+	c.extend()
 	r := f.Retain()
 	if r == nil {
 		return
@@ -132,12 +148,33 @@ func (c *call) write(l *link) bool {
 			return true
 		}
 		c.begun = true
+		switch f.Flags & (framer.FlagReq | framer.FlagStart | framer.FlagEnd) {
+		case framer.FlagReq | framer.FlagStart:
+			c.open = true
+		case framer.FlagReq | framer.FlagEnd:
+			c.open = false
+		}
 		c.wait = c.wait[1:]
 		if r != c.first {
 			r.Release()
 		}
 	}
 	return true
+}
+
+// endStream closes the stream at an upstream that has its START and will not get its END from the client: there it would count as open for
+// as long as the connection lasts. An upstream that has answered gets the END. One that has not must not take what it has for all there
+// is, and the protocol has no word for giving up; but a second START breaks a stream, which is then dropped.
+func (c *call) endStream(l *link) {
+	if !c.open || l.s == nil {
+		return
+	}
+	c.open = false
+	f := framer.Frame{Header: framer.Header{Flags: framer.FlagReq | framer.FlagEnd, AppProtoID: c.head.AppProtoID, Tenant: c.head.Tenant, CorrID: c.up}}
+	if !c.over {
+		f.Flags |= framer.FlagStart
+	}
+	_ = l.s.Send(&f) // fails when the connection closes, and the stream with it
 }
 
 // answer passes a frame of the upstream's on.
@@ -148,12 +185,12 @@ func (c *call) answer(f *framer.Frame) {
 		c.pause()
 		return
 	}
-	c.answered = true
+	c.answered, c.over = true, last
 	if last {
 		c.timer.Stop()
 		c.link.forget(c)
 	} else {
-		c.timer.Reset(c.policy.Timeout)
+		c.extend()
 	}
 	d := c.d
 	if len(d.held) == 0 && d.s.Writable() {

@@ -54,12 +54,17 @@ func (b *backend) serve(t *testing.T) string {
 // serve has a handler serve plain TCP, and returns its address.
 func serve(t *testing.T, h framer.Handler) string {
 	t.Helper()
+	return serveWith(t, h, framer.Options{})
+}
+
+func serveWith(t *testing.T, h framer.Handler, o framer.Options) string {
+	t.Helper()
 	loops, err := reactor.New(reactor.Config{Loops: 1, HardCap: 64 << 20})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = loops.Close() })
-	end, err := framer.NewEndpoint(h, framer.Options{})
+	end, err := framer.NewEndpoint(h, o)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -174,6 +174,7 @@ func (l *link) unqueue(c *call) {
 // forget takes a call off the link.
 func (l *link) forget(c *call) {
 	if l.has(c) {
+		c.endStream(l)
 		delete(l.calls, c.up)
 		c.d.sent--
 	}

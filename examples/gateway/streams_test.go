@@ -117,3 +117,60 @@ func TestForwardEvents(t *testing.T) {
 		t.Errorf("answer %d; the upstream has got %d frames of 101", got, e.frames.Load())
 	}
 }
+
+// TestForwardStreamsEnd: streams that the upstream answers early, or that are given up because their client goes or is silent for too long,
+// do not stay open at the upstream. It does not take a part of one for the whole.
+func TestForwardStreamsEnd(t *testing.T) {
+	const bound, refused, silent = 8, 7, 8 // streams that the upstream allows; apps
+	var started, ended atomic.Int64
+	up := serveWith(t, requests(func(s *framer.Session, f *framer.Frame) {
+		switch f.Flags & (start1 | end1) {
+		case start1:
+			started.Add(1)
+			if f.AppProtoID == refused {
+				_ = s.Reply(f, 403, nil)
+			}
+		case end1:
+			ended.Add(1)
+		default:
+			_ = s.Reply(f, 200, f.Payload)
+		}
+	}), framer.Options{MaxStreams: bound})
+	s := newSite(t)
+	front := s.front("tcp://"+up, "--reactor-loops=1", "--forward-timeout=500ms")
+	const corr = 1 << 40
+	for name, tc := range map[string]struct {
+		app  uint16
+		ends int64 // that the upstream sees, of each stream
+		one  func(x *framer.Session, r *recorder)
+	}{
+		"answered early": {refused, 1, func(x *framer.Session, r *recorder) {
+			eventually(t, "the answer", func() bool { return r.all() != "" })
+			send(t, x, piece(refused, corr, req, "more"), piece(refused, corr, req|end1, "last"))
+			if got := code(ask(x, 1, "x")); got != 200 || strings.Count(r.all(), fmt.Sprint(corr)) != 1 {
+				t.Errorf("answer %d; the client has got %s", got, r.all())
+			}
+		}},
+		"client gone": {silent, 0, func(x *framer.Session, _ *recorder) { _ = x.Post(func(x *framer.Session) { x.Close(nil) }) }},
+		"timeout": {silent, 0, func(x *framer.Session, r *recorder) {
+			eventually(t, "the answer", func() bool { return strings.Contains(r.all(), "may have been executed") })
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ends := ended.Load()
+			for range 2 * bound {
+				x, r := s.client(front.addr("tls"))
+				had := started.Load()
+				send(t, x, piece(tc.app, corr, req|start1, "first"))
+				eventually(t, "the upstream has the stream", func() bool { return started.Load() == had+1 })
+				tc.one(x, r)
+			}
+			x, r := s.client(front.addr("tls"))
+			send(t, x, piece(1, corr, req|start1|end1, "whole"))
+			eventually(t, "another stream is answered", func() bool { return strings.HasSuffix(r.all(), ":whole") })
+			if got := ended.Load() - ends; got != tc.ends*2*bound {
+				t.Errorf("the upstream has seen %d ends of %d streams", got, 2*bound)
+			}
+		})
+	}
+}
