@@ -20,7 +20,7 @@ type admin struct {
 	srv *http.Server
 }
 
-// openAdmin starts the admin listener, last: what it tells of is there.
+// openAdmin opens the admin listener. serveAdmin has it answer.
 func (a *app) openAdmin(c *Config) error {
 	if c.Admin == "" {
 		return nil
@@ -39,10 +39,18 @@ func (a *app) openAdmin(c *Config) error {
 	if err != nil {
 		return err
 	}
-	a.admin = &admin{lis: lis, srv: &http.Server{Handler: a.routes(), ReadTimeout: adminTime, WriteTimeout: adminTime, IdleTimeout: adminTime}}
-	a.work.Go(func() { _ = a.admin.srv.Serve(lis) })
-	a.log.Info("listening", "transport", "admin", "addr", lis.Addr().String())
+	a.admin = &admin{lis: lis, srv: &http.Server{ReadTimeout: adminTime, WriteTimeout: adminTime, IdleTimeout: adminTime}}
 	return nil
+}
+
+// serveAdmin has the admin listener answer, when all that it tells of is there.
+func (a *app) serveAdmin() {
+	if a.admin == nil {
+		return
+	}
+	a.admin.srv.Handler = a.routes()
+	a.work.Go(func() { _ = a.admin.srv.Serve(a.admin.lis) })
+	a.log.Info("listening", "transport", "admin", "addr", a.admin.lis.Addr().String())
 }
 
 // routes are the admin listener's paths.
@@ -81,5 +89,6 @@ func (a *app) readyz(w http.ResponseWriter, req *http.Request) {
 func (ad *admin) close() {
 	if ad != nil {
 		_ = ad.srv.Close()
+		_ = ad.lis.Close() // it may not have been served
 	}
 }

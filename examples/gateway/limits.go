@@ -14,6 +14,8 @@ const (
 	maxRoutes   = 256
 	// maxFile bounds the configuration file, in bytes: every setting with a comment takes 20 KiB.
 	maxFile = 1 << 20
+	// maxUnixPath is the longest path of a unix socket, in bytes (sun_path less its end).
+	maxUnixPath = 107
 	// maxRefusal bounds the error bodies of upstreams that are looked into, in bytes: the framer's own take less than 300.
 	maxRefusal = 4 << 10
 )
@@ -32,6 +34,8 @@ const (
 	helloTime = 5 * time.Second
 	// takeOverWait is how long a predecessor may take to pass its socket on.
 	takeOverWait = 10 * time.Second
+	// failedGrace is what a start that has failed leaves clients that have come meanwhile.
+	failedGrace = time.Second
 	// adminTime bounds reading and answering one request of the admin listener.
 	adminTime = 10 * time.Second
 	// stapleWait is how long the start waits for a first staple that a certificate demands.
