@@ -234,7 +234,7 @@ func TestForwardStream(t *testing.T) {
 func TestForwardSlowReader(t *testing.T) {
 	s := newSite(t)
 	b := &backend{size: 500_000}
-	front := s.front("tcp://"+b.serve(t), "--reactor-loops=1", "--reactor-sndbuf=16384", "--forward-timeout=2m", "--reactor-shutdown-grace=2m")
+	front := s.front("tcp://"+b.serve(t), "--reactor-loops=1", "--reactor-sndbuf=16384", "--forward-timeout=2m", "--reactor-shutdown-grace=2m", "--drain-timeout=2m")
 	c, others := s.clients(), s.clients()
 	slow := c.dial(front.addr("tls"))
 	if got := code(ask(slow, 7, "x")); got != 200 {

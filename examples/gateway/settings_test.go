@@ -306,6 +306,7 @@ func TestRefused(t *testing.T) {
 		{"two routes", base, []string{"--forward-routes=7=echo,7=echo"}, []string{"forward.routes", "7", "allowed is one"}},
 		{"route of HELLO", base, []string{"--forward-routes=0=echo"}, []string{"forward.routes", "1 to 65535"}},
 		{"timeout over the grace", base, []string{"--forward-routes=*=tcp://x:1", "--forward-timeout=11s"}, []string{"forward.timeout", "11s", "10s"}},
+		{"drain below the grace", base, []string{"--forward-routes=*=tcp://x:1", "--drain-timeout=9s"}, []string{"drain.timeout", "9s", "reactor.shutdown_grace, 10s, or more"}},
 		{"open key", base, []string{"--quic-reset-key-file=" + dir + "/open"}, []string{"quic.reset_key_file", "0644", "0600"}},
 		{"short key", base, []string{"--quic-token-key-file=" + dir + "/short"}, []string{"quic.token_key_file", "64 hexadecimal"}},
 		{"several", base, []string{"--log-level=loud", "--drain-delay=-1s"}, []string{"log.level", "loud", "drain.delay", "-1s", "0s to 1h"}},

@@ -176,6 +176,9 @@ func (e *effective) validateForward() error {
 	if g := c.Reactor.ShutdownGrace; g < c.Forward.Timeout {
 		errs = append(errs, e.refuse("forward.timeout", fmt.Sprintf("allowed is up to reactor.shutdown_grace, %v: what was asked before a shutdown is answered in it", g)))
 	}
+	if g := c.Reactor.ShutdownGrace; c.DrainTimeout < g {
+		errs = append(errs, e.refuse("drain.timeout", fmt.Sprintf("allowed with upstreams is reactor.shutdown_grace, %v, or more: what is left after drain.timeout is cut off", g)))
+	}
 	if c.Forward.CA != "" {
 		if _, err := readRoots(c.Forward.CA); err != nil {
 			errs = append(errs, e.refuse("forward.ca", err.Error()))
