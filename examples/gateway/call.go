@@ -91,7 +91,11 @@ func (c *call) extend() {
 
 // timeout is called when forward.timeout is over, or was when something came after all.
 func (c *call) timeout() {
-	if c.state != callDone && !c.over && !time.Now().Before(c.due) {
+	switch {
+	case c.state == callDone || c.over || time.Now().Before(c.due):
+	case c.d.holds(c): // the client is late, not the upstream; its own deadlines end that
+		c.extend()
+	default:
 		c.giveUp(failTimeout, "the upstream has not answered in time")
 	}
 }
@@ -185,10 +189,11 @@ func (c *call) answer(f *framer.Frame) {
 		c.pause()
 		return
 	}
+	l := c.link
 	c.answered, c.over = true, last
 	if last {
 		c.timer.Stop()
-		c.link.forget(c)
+		l.forget(c)
 	} else {
 		c.extend()
 	}
@@ -200,9 +205,7 @@ func (c *call) answer(f *framer.Frame) {
 		}
 		return
 	}
-	if r := f.Retain(); r != nil {
-		d.held = append(d.held, reply{c, r, last})
-	}
+	d.hold(c, l, f, last)
 }
 
 // again says whether another try is possible. Whether it is allowed is another question: what may have been executed is not sent again.

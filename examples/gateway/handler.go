@@ -59,13 +59,17 @@ type down struct {
 	held    []reply             // answers that wait for the client to read
 	ended   ended               // streams that were answered before their END
 	sent    int                 // calls that an upstream has, and has not answered
+	permits int                 // of upstreams' connections, that held has
+	copied  int                 // bytes of held without a permit
 	gone    bool
 }
 
 // reply is an answer that waits.
 type reply struct {
 	c    *call
-	r    *framer.Retained // holds a permit of the upstream's connection: with all of them out, it is not read
+	l    *link            // it came from
+	r    *framer.Retained // holds a permit of that connection: with all of them out, it is not read; nil: f is a copy
+	f    framer.Frame
 	last bool
 }
 
@@ -87,7 +91,7 @@ func (g *gateway) OnClose(s *framer.Session, cause error) {
 	}
 	d.gone = true
 	for _, h := range d.held {
-		h.r.Release()
+		d.release(h)
 	}
 	d.held = nil
 	for _, c := range d.calls {
@@ -162,15 +166,62 @@ func (d *down) echo(f *framer.Frame) {
 	}
 }
 
+// hold keeps an answer until the client reads. A few are kept with a permit of the upstream's connection, which others use as well. With
+// more of them the connection becomes this client's: calls that are not sent yet go to another one, and as soon as nobody else waits for
+// an answer from it, it is read no faster than the client reads. Until then what comes is copied, up to a bound that ends the answer.
+func (d *down) hold(c *call, l *link, f *framer.Frame, last bool) {
+	h := reply{c: c, l: l, last: last}
+	if d.permits >= framer.MaxInflight/clientShare || l.held >= framer.MaxInflight/2 {
+		l.leave()
+		if l.shared(d) {
+			n := len(f.Cap) + len(f.Payload)
+			if d.copied+n > heldCopies {
+				c.fail(failSlow, &framer.Error{Why: framer.SlowPeer, Detail: "the answer comes faster than it is read, and other clients' answers are behind it"})
+				return
+			}
+			d.copied += n
+			h.f = framer.Frame{Header: f.Header, Cap: append([]byte(nil), f.Cap...), Payload: append([]byte(nil), f.Payload...)}
+			d.held = append(d.held, h)
+			return
+		}
+	}
+	if h.r = f.Retain(); h.r != nil {
+		h.f = framer.Frame{Header: h.r.Header, Cap: h.r.Cap, Payload: h.r.Payload}
+		d.permits++
+		l.held++
+		d.held = append(d.held, h)
+	}
+}
+
+// release gives back what a held answer takes.
+func (d *down) release(h reply) {
+	if h.r == nil {
+		d.copied -= len(h.f.Cap) + len(h.f.Payload)
+		return
+	}
+	h.r.Release()
+	d.permits--
+	h.l.held--
+}
+
+// holds says whether answers of c wait.
+func (d *down) holds(c *call) bool {
+	for _, h := range d.held {
+		if h.c == c {
+			return true
+		}
+	}
+	return false
+}
+
 // flush sends the answers that wait, as far as the client reads.
 func (d *down) flush() {
 	for len(d.held) > 0 && d.s.Writable() {
 		h := d.held[0]
 		d.held[0] = reply{}
 		d.held = d.held[1:]
-		f := framer.Frame{Header: h.r.Header, Cap: h.r.Cap, Payload: h.r.Payload}
-		d.send(h.c, &f)
-		h.r.Release()
+		d.send(h.c, &h.f)
+		d.release(h)
 		if h.last {
 			h.c.finish()
 		}
@@ -187,7 +238,7 @@ func (d *down) forgetHeld(c *call) {
 	keep := d.held[:0]
 	for _, h := range d.held {
 		if h.c == c {
-			h.r.Release()
+			d.release(h)
 			continue
 		}
 		keep = append(keep, h)
@@ -200,7 +251,7 @@ func (d *down) send(c *call, f *framer.Frame) {
 	r := framer.Frame{Header: f.Header, Cap: f.Cap, Payload: f.Payload}
 	r.CorrID, r.Flags = c.corr, f.Flags&^framer.FlagAckReq
 	if err := d.s.Send(&r); err != nil { // larger than the client takes, or the session closes
-		_ = d.s.SendError(&c.head, &framer.Error{Why: framer.FrameTooLarge, Code: 500, Detail: "the answer is larger than the client accepts"})
+		c.fail(failRefused, &framer.Error{Why: framer.FrameTooLarge, Code: 500, Detail: "the answer is larger than the client accepts"})
 	}
 }
 

@@ -23,6 +23,10 @@ const (
 // clientShare is the part of an upstream connection's permits that one client may hold: a quarter.
 const clientShare = 4
 
+// heldCopies bounds, in bytes, what of one client's answers is copied so that others' answers behind them can be read: as much as a
+// connection may have queued by default.
+const heldCopies = 4 << 20
+
 // Fixed times.
 const (
 	// firstBackoff and lastBackoff bound the pause before a request is tried again, which doubles.

@@ -50,6 +50,7 @@ type link struct {
 	calls map[uint64]*call // sent, by our corr_id
 	queue []*call          // with frames to be sent
 	limit int              // of calls
+	held  int              // permits that answers have which wait for clients to read
 }
 
 // start gives a call to an upstream: the first of the route's that has not failed lately, a later one with each try.
@@ -158,6 +159,16 @@ func (l *link) eligible() *call {
 		}
 	}
 	return nil
+}
+
+// shared says whether others than d wait for answers.
+func (l *link) shared(d *down) bool {
+	for _, c := range l.calls {
+		if c.d != d {
+			return true
+		}
+	}
+	return false
 }
 
 // unqueue takes c out of the queue, if it is there.
