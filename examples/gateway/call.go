@@ -38,6 +38,7 @@ type call struct {
 	begun    bool               // some of it has been written, in this try
 	unknown  bool               // an upstream was lost that may have executed it
 	stream   bool               // more frames may come
+	heard    uint64             // link.heard when it was sent
 	open     bool               // the upstream has its START, and not its END
 	answered bool               // some of the answer has come
 	over     bool               // its end has come, and may wait for the client to read
@@ -96,6 +97,9 @@ func (c *call) timeout() {
 	case c.d.holds(c): // the client is late, not the upstream; its own deadlines end that
 		c.extend()
 	default:
+		if c.link != nil {
+			c.link.silence(c)
+		}
 		c.giveUp(failTimeout, "the upstream has not answered in time")
 	}
 }

@@ -44,8 +44,8 @@ type gateway struct {
 func newGateway(log *slog.Logger, loops *reactor.Reactor, p *policy, d *dialer) *gateway {
 	g := &gateway{log: log, loops: loops, dial: d}
 	g.policy.Store(p)
-	for range loops.Loops() {
-		g.shards = append(g.shards, &shard{g: g, links: map[target]*link{}, failed: map[target]int64{}})
+	for i := range loops.Loops() {
+		g.shards = append(g.shards, &shard{g: g, loop: i, links: map[target]*link{}, sick: map[target]*health{}})
 	}
 	return g
 }
@@ -80,7 +80,8 @@ func (g *gateway) OnOpen(s *framer.Session) {
 	d := &down{s: s, shard: g.shards[conn.Loop()], calls: map[uint64]*call{}, echoing: map[uint64]struct{}{}, ended: ended{limit: 2 * p.streams}}
 	s.SetUserData(d)
 	d.shard.downs++
-	d.shard.warm(conn, p)
+	d.shard.near = conn // also when it has closed: all that is asked of it is the loop
+	d.shard.warm(p)
 }
 
 // OnClose implements framer.Handler.

@@ -32,10 +32,13 @@ const (
 	// firstBackoff and lastBackoff bound the pause before a request is tried again, which doubles.
 	firstBackoff = 25 * time.Millisecond
 	lastBackoff  = time.Second
-	// coolDown is how long an upstream that has failed is tried after the others.
-	coolDown = 2 * time.Second
-	// helloTime bounds an upstream's answer to our HELLO.
-	helloTime = 5 * time.Second
+	// coolDown is how long an upstream that has failed is left alone at first; it doubles with each failure, up to maxCoolDown.
+	coolDown    = 2 * time.Second
+	maxCoolDown = 30 * time.Second
+	// leastOpen and mostOpen bound openTime, which is a quarter of forward.timeout: half a second is three round trips over any network on
+	// Earth, and a lost packet is sent again within a second.
+	leastOpen = 500 * time.Millisecond
+	mostOpen  = 2 * time.Second
 	// takeOverWait is how long a predecessor may take to pass its socket on.
 	takeOverWait = 10 * time.Second
 	// failedGrace is what a start that has failed leaves clients that have come meanwhile.

@@ -4,6 +4,8 @@ import (
 	"context"
 	stdtls "crypto/tls"
 	"net"
+	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/ron-transport/ron-transport/framer"
@@ -18,9 +20,11 @@ const firstCorr = 1 << 32
 // another loop, so a frame crosses the gateway without a lock and without changing loops. Loop only.
 type shard struct {
 	g      *gateway
+	loop   int           // its index
+	near   *reactor.Conn // of the loop, to have connections made there; nil before the first client
 	links  map[target]*link
 	all    []*link // also those that are leaving
-	failed map[target]int64
+	sick   map[target]*health
 	queued int // calls that wait in links
 	downs  int // clients' sessions
 	ending bool
@@ -50,6 +54,7 @@ type link struct {
 	calls map[uint64]*call // sent, by our corr_id
 	queue []*call          // with frames to be sent
 	limit int              // of calls
+	heard uint64           // frames that have come
 	held  int              // permits that answers have which wait for clients to read
 }
 
@@ -60,7 +65,7 @@ func (sh *shard) start(c *call) {
 	to := sh.choose(c)
 	l := sh.links[to]
 	if l == nil {
-		l = sh.open(to, c.policy, c.d.s.Transport().(*reactor.Conn))
+		l = sh.open(to, c.policy)
 	}
 	c.link = l
 	l.enqueue(c)
@@ -68,33 +73,27 @@ func (sh *shard) start(c *call) {
 }
 
 // open begins a link.
-func (sh *shard) open(to target, p *policy, near *reactor.Conn) *link {
+func (sh *shard) open(to target, p *policy) *link {
 	l := &link{sh: sh, to: to, next: firstCorr, calls: map[uint64]*call{}, limit: p.Inflight}
 	sh.links[to] = l
 	sh.all = append(sh.all, l)
-	sh.g.dial.start(l, near)
+	sh.g.dial.start(l, sh.near, openTime(p))
 	return l
 }
 
 // warm opens the links that the next request will want: it then waits for no handshake, and one that comes just before a shutdown, when
 // no new connection can be made, finds its upstream.
-func (sh *shard) warm(near *reactor.Conn, p *policy) {
+func (sh *shard) warm(p *policy) {
 	open := func(r *route) {
 		if r == nil || len(r.targets) == 0 || sh.links[r.targets[0]] != nil || sh.cold(r.targets[0]) {
 			return
 		}
-		sh.open(r.targets[0], p, near)
+		sh.open(r.targets[0], p)
 	}
 	open(p.routes.any)
 	for _, r := range p.routes.byApp {
 		open(r)
 	}
-}
-
-// cold says that an upstream has failed lately.
-func (sh *shard) cold(to target) bool {
-	at, bad := sh.failed[to]
-	return bad && time.Now().UnixNano()-at <= int64(coolDown)
 }
 
 // choose is the upstream of a call's next try.
@@ -128,6 +127,7 @@ func (l *link) pump() {
 			l.next++
 			l.calls[c.up] = c
 			c.d.sent++
+			c.heard = l.heard
 		}
 		if !c.write(l) {
 			return
@@ -250,11 +250,8 @@ func (l *link) closed(cause error) {
 			break
 		}
 	}
-	if cause != nil || was == linkOpening {
-		sh.failed[l.to] = time.Now().UnixNano()
-		sh.g.counts.linksLost.Add(1)
-		sh.g.away.Store(l.to, reasonOf(cause))
-		sh.g.log.Warn("upstream lost", "upstream", l.to.String(), "reason", reasonOf(cause), "err", cause)
+	if was == linkOpening || cause != nil && reasonOf(cause) != reactor.ReasonIdleTimeout { // one that nobody uses may end
+		sh.fail(l.to, cause)
 	}
 	sh.queued -= len(l.queue)
 	calls := l.calls
@@ -287,13 +284,14 @@ type upstream struct{}
 
 // OnOpen implements framer.Handler: the upstream is asked how large frames may be, and whether it is ready.
 func (upstream) OnOpen(s *framer.Session) {
-	s.UserData().(*link).s = s
+	l := s.UserData().(*link)
+	l.s = s
+	within := openTime(l.sh.g.policy.Load())
 	go func() { // Hello waits, which a loop must not; it ends with the session at the latest
-		ctx, cancel := context.WithTimeout(context.Background(), helloTime)
+		ctx, cancel := context.WithTimeout(context.Background(), within)
 		defer cancel()
 		_, err := s.Hello(ctx, "ron-transport gateway")
 		_ = s.Post(func(s *framer.Session) {
-			l := s.UserData().(*link)
 			switch {
 			case err != nil:
 				s.Close(err)
@@ -301,8 +299,7 @@ func (upstream) OnOpen(s *framer.Session) {
 			case l.state == linkOpening:
 				l.state = linkOpen
 				l.sh.g.counts.links.Add(1)
-				delete(l.sh.failed, l.to)
-				l.sh.g.away.Delete(l.to)
+				l.sh.found(l.to)
 				l.pump()
 			default:
 				l.settle()
@@ -314,10 +311,14 @@ func (upstream) OnOpen(s *framer.Session) {
 // OnFrame implements framer.Handler.
 func (upstream) OnFrame(s *framer.Session, f *framer.Frame) {
 	l := s.UserData().(*link)
+	l.heard++
 	if s.Leaving() {
 		l.leave()
 	}
 	if c := l.calls[f.CorrID]; c != nil && f.Flags&framer.FlagResp != 0 {
+		if l.state == linkOpen {
+			delete(l.sh.sick, l.to)
+		}
 		c.answer(f)
 		l.pump()
 	}
@@ -368,20 +369,37 @@ func newDialer(loops *reactor.Reactor, c *Config) (*dialer, error) {
 	return &dialer{loops: loops, end: end, tls: client}, err
 }
 
-// start dials for a link, on the loop of near. The name is looked up on another goroutine, because that may wait.
-func (d *dialer) start(l *link, near *reactor.Conn) {
+// start dials for a link, on the loop of near, and gives it a time for the look-up of the name, and once more for connect and handshake.
+// The name is looked up on another goroutine, because that may wait.
+func (d *dialer) start(l *link, near *reactor.Conn, within time.Duration) {
 	go func() { // ends with the look-up
-		dc := reactor.DialConfig{Near: near, Protocol: func(c *reactor.Conn) reactor.Protocol {
-			s := d.end.Session(c)
-			s.SetUserData(l) // before the loop knows of the connection
-			return linkProtocol{s, l}
-		}}
-		if l.to.tls {
-			host, _, _ := net.SplitHostPort(l.to.addr)
-			dc.Filter = func() reactor.Filter { return d.tls.Conn(host) }
-		}
-		if _, err := d.loops.Dial("tcp", l.to.addr, dc); err != nil {
+		if err := d.dial(l, near, within); err != nil {
 			_ = d.loops.Post(near.Loop(), func() { l.closed(err) }) // a loop that has stopped has no clients left
 		}
 	}()
+}
+
+// dial is start, on a goroutine of its own.
+func (d *dialer) dial(l *link, near *reactor.Conn, within time.Duration) error {
+	host, port, err := net.SplitHostPort(l.to.addr)
+	if err != nil {
+		return err
+	}
+	dc := reactor.DialConfig{Near: near, Timeout: within, Protocol: func(c *reactor.Conn) reactor.Protocol {
+		s := d.end.Session(c)
+		s.SetUserData(l) // before the loop knows of the connection
+		return linkProtocol{s, l}
+	}}
+	if l.to.tls {
+		dc.Filter = func() reactor.Filter { return d.tls.Conn(host) }
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), within)
+	defer cancel()
+	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	if err != nil {
+		return err
+	}
+	i := max(0, slices.IndexFunc(ips, func(a netip.Addr) bool { return a.Unmap().Is4() })) // as net.Dial without the race for both
+	_, err = d.loops.Dial("tcp", net.JoinHostPort(ips[i].Unmap().String(), port), dc)
+	return err
 }

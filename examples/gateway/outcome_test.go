@@ -26,7 +26,7 @@ func (r requests) OnFrame(s *framer.Session, f *framer.Frame) {
 func TestForwardChainNotTwice(t *testing.T) {
 	s := newSite(t)
 	for name, b := range map[string]*backend{"not answered in time": {delay: time.Hour}, "lost": {drop: true}} {
-		mid := s.front("tcp://"+b.serve(t), "--forward-timeout=300ms")
+		mid := s.front("tcp://"+b.serve(t), "--forward-timeout=2s")
 		front := s.front("tls://" + mid.addr("tls"))
 		_, err := ask(s.clients().dial(front.addr("tls")), 8, "once")
 		if got := code(nil, err); got != 500 || !strings.Contains(err.Error(), "may have been executed") {

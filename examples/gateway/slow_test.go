@@ -13,7 +13,7 @@ import (
 // The long answer of streamer: more than all buffers on the way hold.
 const (
 	longApp    = 9
-	longFrames = 400
+	longFrames = 200
 	longFrame  = 60_000
 )
 
