@@ -16,6 +16,8 @@ const (
 	maxFile = 1 << 20
 	// maxUnixPath is the longest path of a unix socket, in bytes (sun_path less its end).
 	maxUnixPath = 107
+	// logQueue is how many lines of the log may wait to be written: a second's worth of them at level debug, some 200 KiB.
+	logQueue = 1024
 	// maxRefusal bounds the error bodies of upstreams that are looked into, in bytes: the framer's own take less than 300.
 	maxRefusal = 4 << 10
 )
@@ -41,6 +43,8 @@ const (
 	mostOpen  = 2 * time.Second
 	// takeOverWait is how long a predecessor may take to pass its socket on.
 	takeOverWait = 10 * time.Second
+	// flushTime is how long the end of the process waits for a reader of the log.
+	flushTime = time.Second
 	// failedGrace is what a start that has failed leaves clients that have come meanwhile.
 	failedGrace = time.Second
 	// adminTime bounds reading and answering one request of the admin listener.
