@@ -1,6 +1,7 @@
 package main
 
 import (
+	lists "container/list"
 	"encoding/json"
 	"errors"
 	"time"
@@ -31,7 +32,8 @@ type call struct {
 	to     *route
 
 	state    callState
-	link     *link // while it is queued or sent
+	link     *link          // while it is queued or sent
+	place    *lists.Element // in one of the link's queues; nil: in none
 	up       uint64
 	wait     []*framer.Retained // frames not written yet, in order
 	first    *framer.Retained   // of a single request: kept until it is answered, for another try; holds a permit
@@ -62,16 +64,16 @@ func (sh *shard) take(d *down, f *framer.Frame, p *policy, to *route) {
 		d.refuse(f, &framer.Error{Why: framer.BadFrame, Detail: "streams of events are not forwarded; single events and streams of requests are"})
 		return
 	}
-	if sh.queued >= p.Queue {
+	if l := sh.links[sh.choose(to, 0)]; l != nil && l.full(p) {
 		sh.refuse(request, failQueue)
 		d.refuse(f, &framer.Error{Why: framer.OverCapacity, Detail: "too many requests wait for an upstream", RetryAfter: firstBackoff})
 		return
 	}
-	c := &call{d: d, head: f.Header, corr: f.CorrID, policy: p, to: to, stream: stream}
 	r := f.Retain()
 	if r == nil {
 		return
 	}
+	c := &call{d: d, head: f.Header, corr: f.CorrID, policy: p, to: to, stream: stream}
 	c.wait = append(c.wait, r)
 	if request {
 		if !c.stream {

@@ -12,7 +12,7 @@ const (
 	failLost
 	// failRefused: a frame does not fit what the upstream or the client accepts, or what a frame holds.
 	failRefused
-	// failQueue: forward.queue requests of the loop were waiting.
+	// failQueue: forward.queue requests were waiting for the upstream's connection.
 	failQueue
 	// failSlow: the client did not read a long answer, and others were held up.
 	failSlow

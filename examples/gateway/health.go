@@ -2,6 +2,8 @@ package main
 
 import (
 	"errors"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/ron-transport/ron-transport/framer"
@@ -31,8 +33,8 @@ var errSilent = &framer.Error{Why: framer.ReadTimeout, Detail: "nothing was hear
 // fail notes that an upstream has failed. It is looked for in the background, at growing intervals, so that no request has to find out
 // whether it is back.
 func (sh *shard) fail(to target, cause error) {
-	if errors.Is(cause, reactor.ErrShuttingDown) {
-		return // we are
+	if errors.Is(cause, reactor.ErrShuttingDown) || !sh.g.policy.Load().routes.has(to) {
+		return // we are, or nobody wants it any more
 	}
 	h := sh.sick[to]
 	if h == nil {
@@ -53,8 +55,8 @@ func (sh *shard) fail(to target, cause error) {
 	time.AfterFunc(min(coolDown<<min(h.fails-1, 10), maxCoolDown), func() {
 		_ = sh.g.loops.Post(sh.loop, func() { // a loop that has stopped needs no upstreams
 			h.probe = false
-			if p := sh.g.policy.Load(); sh.sick[to] == h && h.state == upstreamCold && !sh.ending && sh.links[to] == nil && p.routes.has(to) {
-				sh.open(to, p)
+			if sh.sick[to] == h && h.state == upstreamCold && !sh.ending && sh.links[to] == nil {
+				sh.open(to, sh.g.policy.Load())
 			}
 		})
 	})
@@ -82,6 +84,29 @@ func (l *link) silence(c *call) {
 	if l.has(c) && c.begun && l.heard == c.heard && l.state == linkOpen {
 		l.sh.fail(l.to, errSilent)
 		l.leave()
+	}
+}
+
+// adopt puts a policy in force. Connections that no route leads to any more end with the calls they have, and what was held against their
+// upstreams is forgotten. Any goroutine.
+func (g *gateway) adopt(p *policy) {
+	g.policy.Store(p)
+	gone := func(to target) bool { return !p.routes.has(to) }
+	g.away.Range(func(to, _ any) bool {
+		if gone(to.(target)) {
+			g.away.Delete(to)
+		}
+		return true
+	})
+	for i, sh := range g.shards {
+		_ = g.loops.Post(i, func() { // a loop that is too busy to hear of it leaves them to their idle deadline
+			maps.DeleteFunc(sh.sick, func(to target, _ *health) bool { return gone(to) })
+			for _, l := range slices.Clone(sh.all) {
+				if gone(l.to) {
+					l.retire()
+				}
+			}
+		})
 	}
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	lists "container/list"
 	"context"
 	stdtls "crypto/tls"
 	"net"
@@ -25,7 +26,6 @@ type shard struct {
 	links  map[target]*link
 	all    []*link // also those that are leaving
 	sick   map[target]*health
-	queued int // calls that wait in links
 	downs  int // clients' sessions
 	ending bool
 }
@@ -52,8 +52,9 @@ type link struct {
 	s     *framer.Session // nil until the connection is open
 	next  uint64
 	calls map[uint64]*call // sent, by our corr_id
-	queue []*call          // with frames to be sent
-	limit int              // of calls
+	more  lists.List       // of *call: of those, the ones with further frames to be sent
+	queue lists.List       // of *call: not sent yet
+	spare bool             // no route leads to it any more: it ends with its calls
 	heard uint64           // frames that have come
 	held  int              // permits that answers have which wait for clients to read
 }
@@ -62,10 +63,10 @@ type link struct {
 func (sh *shard) start(c *call) {
 	c.state = callQueued
 	c.tries++
-	to := sh.choose(c)
+	to := sh.choose(c.to, c.tries-1)
 	l := sh.links[to]
 	if l == nil {
-		l = sh.open(to, c.policy)
+		l = sh.open(to, sh.g.policy.Load())
 	}
 	c.link = l
 	l.enqueue(c)
@@ -74,8 +75,10 @@ func (sh *shard) start(c *call) {
 
 // open begins a link.
 func (sh *shard) open(to target, p *policy) *link {
-	l := &link{sh: sh, to: to, next: firstCorr, calls: map[uint64]*call{}, limit: p.Inflight}
-	sh.links[to] = l
+	l := &link{sh: sh, to: to, next: firstCorr, calls: map[uint64]*call{}, spare: !p.routes.has(to)}
+	if !l.spare {
+		sh.links[to] = l
+	}
 	sh.all = append(sh.all, l)
 	sh.g.dial.start(l, sh.near, openTime(p))
 	return l
@@ -96,29 +99,45 @@ func (sh *shard) warm(p *policy) {
 	}
 }
 
-// choose is the upstream of a call's next try.
-func (sh *shard) choose(c *call) target {
-	all := c.to.targets
+// choose is the upstream of a call's next try, after others.
+func (sh *shard) choose(r *route, tries int) target {
+	all := r.targets
 	for i := range all {
-		if t := all[(c.tries-1+i)%len(all)]; !sh.cold(t) {
+		if t := all[(tries+i)%len(all)]; !sh.cold(t) {
 			return t
 		}
 	}
-	return all[(c.tries-1)%len(all)]
+	return all[tries%len(all)]
 }
 
 func (l *link) enqueue(c *call) {
-	l.queue = append(l.queue, c)
-	l.sh.queued++
+	q := &l.queue
+	if l.has(c) {
+		q = &l.more
+	}
+	c.place = q.PushBack(c)
 }
+
+// unqueue takes c out of the queue, if it is there. The list knows whose its elements are.
+func (l *link) unqueue(c *call) {
+	if c.place != nil {
+		l.queue.Remove(c.place)
+		l.more.Remove(c.place)
+		c.place = nil
+	}
+}
+
+// full says whether a request would have to wait behind as many as may.
+func (l *link) full(p *policy) bool { return l.queue.Len() >= p.Queue }
 
 // pump sends what waits, as far as the upstream reads and its permits go.
 func (l *link) pump() {
 	if l.state != linkOpen && l.state != linkLeaving || l.s == nil {
 		return
 	}
+	limit := l.sh.g.policy.Load().Inflight
 	for l.s.Writable() {
-		c := l.eligible()
+		c := l.eligible(limit)
 		if c == nil {
 			return
 		}
@@ -128,6 +147,8 @@ func (l *link) pump() {
 			l.calls[c.up] = c
 			c.d.sent++
 			c.heard = l.heard
+			l.unqueue(c)
+			l.enqueue(c)
 		}
 		if !c.write(l) {
 			return
@@ -149,12 +170,15 @@ func (l *link) has(c *call) bool { return c.up != 0 && l.calls[c.up] == c }
 // eligible is the first call of the queue whose turn it is; nil when none may be sent now. A client that does not read its answers gets no
 // more of them, and one client never has more than a part of the permits: what it does not read stays in our hands, and holds the
 // upstream's connection, which others use as well.
-func (l *link) eligible() *call {
-	for _, c := range l.queue {
-		if l.has(c) {
-			return c
-		}
-		if l.state == linkOpen && len(l.calls) < l.limit && len(c.d.held) == 0 && c.d.sent < max(1, l.limit/clientShare) {
+func (l *link) eligible(limit int) *call {
+	if e := l.more.Front(); e != nil {
+		return e.Value.(*call)
+	}
+	if l.state != linkOpen || len(l.calls) >= limit {
+		return nil
+	}
+	for e := l.queue.Front(); e != nil; e = e.Next() {
+		if c := e.Value.(*call); len(c.d.held) == 0 && c.d.sent < max(1, limit/clientShare) {
 			return c
 		}
 	}
@@ -169,17 +193,6 @@ func (l *link) shared(d *down) bool {
 		}
 	}
 	return false
-}
-
-// unqueue takes c out of the queue, if it is there.
-func (l *link) unqueue(c *call) {
-	for i, q := range l.queue {
-		if q == c {
-			l.queue = append(l.queue[:i:i], l.queue[i+1:]...)
-			l.sh.queued--
-			return
-		}
-	}
 }
 
 // forget takes a call off the link.
@@ -197,14 +210,14 @@ func (l *link) forget(c *call) {
 
 // later pumps when the present callback is over: within it, the queue may be in use.
 func (l *link) later() {
-	if l.s != nil && len(l.queue) > 0 {
+	if l.s != nil && l.queue.Len()+l.more.Len() > 0 {
 		_ = l.s.Post(func(*framer.Session) { l.pump() })
 	}
 }
 
-// settle closes a leaving link that nobody waits for.
+// settle closes a leaving or spare link that nobody waits for.
 func (l *link) settle() {
-	if l.state == linkLeaving && l.s != nil && len(l.calls) == 0 && len(l.queue) == 0 {
+	if (l.state == linkLeaving || l.state == linkOpen && l.spare) && l.s != nil && len(l.calls) == 0 && l.queue.Len() == 0 {
 		l.s.Close(nil)
 	}
 }
@@ -218,18 +231,31 @@ func (l *link) leave() {
 	if l.sh.links[l.to] == l {
 		delete(l.sh.links, l.to)
 	}
-	var rest []*call
-	for _, c := range l.queue {
-		if l.has(c) {
-			rest = append(rest, c)
-			continue
-		}
-		l.sh.queued--
-		c.link, c.up = nil, 0
+	for _, c := range drain(&l.queue) {
+		c.link = nil
 		c.tries-- // it has not been tried here
 		l.sh.start(c)
 	}
-	l.queue = rest
+	l.settle()
+}
+
+// drain empties a list of calls.
+func drain(q *lists.List) (all []*call) {
+	for e := q.Front(); e != nil; e = e.Next() {
+		c := e.Value.(*call)
+		c.place = nil
+		all = append(all, c)
+	}
+	q.Init()
+	return all
+}
+
+// retire has a link that no route leads to any more end with the calls that it has.
+func (l *link) retire() {
+	if l.sh.links[l.to] == l {
+		delete(l.sh.links, l.to)
+	}
+	l.spare = true
 	l.settle()
 }
 
@@ -253,14 +279,12 @@ func (l *link) closed(cause error) {
 	if was == linkOpening || cause != nil && reasonOf(cause) != reactor.ReasonIdleTimeout { // one that nobody uses may end
 		sh.fail(l.to, cause)
 	}
-	sh.queued -= len(l.queue)
 	calls := l.calls
-	for _, c := range l.queue {
-		if c.up == 0 {
-			c.lost()
-		}
+	l.calls = map[uint64]*call{}
+	drain(&l.more) // they are among calls
+	for _, c := range drain(&l.queue) {
+		c.lost()
 	}
-	l.queue, l.calls = nil, map[uint64]*call{}
 	for _, c := range calls {
 		c.up = 0
 		c.d.sent--
@@ -301,6 +325,7 @@ func (upstream) OnOpen(s *framer.Session) {
 				l.sh.g.counts.links.Add(1)
 				l.sh.found(l.to)
 				l.pump()
+				l.settle()
 			default:
 				l.settle()
 			}

@@ -80,7 +80,7 @@ func (a *app) apply(e *effective) error {
 	if err := a.loops.SetMaxConns(e.Reactor.MaxConns); err != nil {
 		return e.explain(err)
 	}
-	a.gw.policy.Store(p)
+	a.gw.adopt(p)
 	a.level.Set(e.LogLevel)
 	return nil
 }

@@ -60,7 +60,7 @@ func processSettings(c *Config) []setting {
 		{"forward.attempts", number(&f.Attempts, 1, maxAttempts), "times that a request is tried, where it may be tried again", "", atOnce},
 		{"forward.idempotent", ids(&f.Idempotent), "app_proto_ids whose requests may be sent again when an upstream is lost before it has answered", "", atOnce},
 		{"forward.inflight", number(&f.Inflight, 1, maxInflight), "requests without an answer per connection to an upstream", "", atOnce},
-		{"forward.queue", number(&f.Queue, 1, maxQueue), "requests per loop that wait for an upstream; beyond, they are answered with 503", "", atOnce},
+		{"forward.queue", number(&f.Queue, 1, maxQueue), "requests that wait for one connection to an upstream; beyond, they are answered with 503", "", atOnce},
 	}
 }
 
