@@ -12,6 +12,7 @@ const (
 	maxInflight = 4096 // as the framer's own bound on requests without a response
 	maxQueue    = 1 << 20
 	maxRoutes   = 256
+	maxExpiry   = 366 * 24 * time.Hour // certificates live for a year or so: beyond, all are about to end
 	// maxFile bounds the configuration file, in bytes: every setting with a comment takes 20 KiB.
 	maxFile = 1 << 20
 	// maxUnixPath is the longest path of a unix socket, in bytes (sun_path less its end).

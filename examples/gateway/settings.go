@@ -72,7 +72,7 @@ func tlsSettings(c *Config) []setting {
 		{"tls.key", text(&t.Pair.KeyFile), "PEM file of its key, mode 0600; its content is reloaded", "", onRestart},
 		{"tls.responder", text(&t.Pair.Responder), "URL of the OCSP responder; empty: the one that the certificate names", "certs: Config.Pairs[0].Responder", onRestart},
 		{"tls.watch", duration(&s.Interval), "time between looks at the files; negative: only at SIGHUP", "certs: Config.Interval", onRestart},
-		{"tls.expiry_warning", duration(&s.ExpiryWarning), "how long before its end a certificate counts as degraded; negative: never", "certs: Config.ExpiryWarning", onRestart},
+		{"tls.expiry_warning", atMost(&s.ExpiryWarning, maxExpiry), "how long before its end a certificate counts as degraded; negative: never", "certs: Config.ExpiryWarning", onRestart},
 		{"tls.session_tickets", not(&t.NoTickets), "session resumption", "", onRestart},
 		{"tls.ticket_file", text(&s.Tickets.File), "file of ticket keys shared by nodes; empty: keys of this process alone", "certs: Config.Tickets.File", onRestart},
 		{"tls.ticket_owner", boolean(&s.Tickets.Owner), "renew tls.ticket_file, and make it where it is missing", "certs: Config.Tickets.Owner", onRestart},

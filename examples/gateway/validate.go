@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"strconv"
 	"strings"
 
 	"github.com/ron-transport/ron-transport/framer"
@@ -101,9 +102,12 @@ func (e *effective) validateListeners() error {
 		if a.addr == "" {
 			continue
 		}
-		if _, port, err := net.SplitHostPort(a.addr); err != nil || port == "" {
-			errs = append(errs, e.refuse(a.key, "allowed is host:port, or nothing"))
+		if _, port, err := net.SplitHostPort(a.addr); err != nil || !isPort(port, 0) {
+			errs = append(errs, e.refuse(a.key, "allowed is host:port with a port from 0 to 65535, or nothing"))
 		}
+	}
+	if _, port, _ := net.SplitHostPort(c.Admin); c.Admin != "" && c.Admin == c.TLS.Listen && port != "0" {
+		errs = append(errs, e.refuse("admin.listen", "allowed is another address than that of tls.listen"))
 	}
 	if c.TLS.Listen == "" && c.QUIC.Listen == "" && !c.Tor.Enabled {
 		errs = append(errs, e.refuse("tls.listen", "at least one of tls.listen, quic.listen and tor.enabled is needed"))
@@ -118,6 +122,9 @@ func (e *effective) validateListeners() error {
 	if len(c.Frames.EarlyApps) > 0 && !c.QUIC.Lib.Early {
 		errs = append(errs, e.refuse("quic.early_apps", "allowed only with quic.early"))
 	}
+	if c.QUIC.Lib.Early && len(c.Frames.EarlyApps) == 0 {
+		errs = append(errs, e.refuse("quic.early", "allowed only with quic.early_apps: without one nothing is accepted early"))
+	}
 	if c.TLS.NoTickets && c.TLS.Store.Tickets.File != "" {
 		errs = append(errs, e.refuse("tls.ticket_file", "allowed only with tls.session_tickets"))
 	}
@@ -130,6 +137,12 @@ func (e *effective) validateListeners() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// isPort says whether s is a port's number, not below least.
+func isPort(s string, least int) bool {
+	n, err := strconv.ParseUint(s, 10, 16)
+	return err == nil && int(n) >= least
 }
 
 // needsCert says whether there is a transport that shows a certificate.
@@ -169,20 +182,20 @@ func (e *effective) validateForward() error {
 	if err != nil {
 		return e.refuse("forward.routes", err.Error())
 	}
-	if !routes.forwards() {
-		return nil
-	}
 	var errs []error
+	if c.Forward.CA != "" {
+		if _, err := readRoots(c.Forward.CA); err != nil {
+			errs = append(errs, e.refuse("forward.ca", err.Error()))
+		}
+	}
+	if !routes.forwards() {
+		return errors.Join(errs...)
+	}
 	if g := c.Reactor.ShutdownGrace; g < c.Forward.Timeout {
 		errs = append(errs, e.refuse("forward.timeout", fmt.Sprintf("allowed is up to reactor.shutdown_grace, %v: what was asked before a shutdown is answered in it", g)))
 	}
 	if g := c.Reactor.ShutdownGrace; c.DrainTimeout < g {
 		errs = append(errs, e.refuse("drain.timeout", fmt.Sprintf("allowed with upstreams is reactor.shutdown_grace, %v, or more: what is left after drain.timeout is cut off", g)))
-	}
-	if c.Forward.CA != "" {
-		if _, err := readRoots(c.Forward.CA); err != nil {
-			errs = append(errs, e.refuse("forward.ca", err.Error()))
-		}
 	}
 	return errors.Join(errs...)
 }
