@@ -3,11 +3,14 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"log/slog"
 	"net"
 	"net/http"
 	"syscall"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/net/netutil"
 	"golang.org/x/sys/unix"
 
 	"github.com/ron-transport/ron-transport/pool/readiness"
@@ -39,7 +42,8 @@ func (a *app) openAdmin(c *Config) error {
 	if err != nil {
 		return err
 	}
-	a.admin = &admin{lis: lis, srv: &http.Server{ReadTimeout: adminTime, WriteTimeout: adminTime, IdleTimeout: adminTime}}
+	a.admin = &admin{lis: netutil.LimitListener(lis, maxAdminConns), srv: &http.Server{ReadTimeout: adminTime, WriteTimeout: adminTime,
+		IdleTimeout: adminTime, ErrorLog: slog.NewLogLogger(a.log.Handler(), slog.LevelWarn)}}
 	return nil
 }
 
@@ -49,7 +53,11 @@ func (a *app) serveAdmin() {
 		return
 	}
 	a.admin.srv.Handler = a.routes()
-	a.work.Go(func() { _ = a.admin.srv.Serve(a.admin.lis) })
+	a.work.Go(func() {
+		if err := a.admin.srv.Serve(a.admin.lis); !errors.Is(err, http.ErrServerClosed) {
+			a.log.Error("admin listener ended", "reason", reasonOf(err), "err", err)
+		}
+	})
 	a.log.Info("listening", "transport", "admin", "addr", a.admin.lis.Addr().String())
 }
 
@@ -60,7 +68,7 @@ func (a *app) routes() http.Handler {
 		_, _ = w.Write([]byte("ok\n"))
 	})
 	mux.HandleFunc("GET /readyz", a.readyz)
-	mux.Handle("GET /metrics", promhttp.HandlerFor(a.registry(), promhttp.HandlerOpts{}))
+	mux.Handle("GET /metrics", promhttp.HandlerFor(a.registry(), promhttp.HandlerOpts{MaxRequestsInFlight: maxScrapes}))
 	return mux
 }
 

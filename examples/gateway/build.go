@@ -232,8 +232,6 @@ func (a *app) quicConfig(c *Config) quic.ListenConfig {
 	if a.server != nil {
 		lc.TLS = a.server.QUIC()
 	}
-	lc.ResetKey, _ = readKey(c.QUIC.ResetKey) // validate has read it
-	lc.TokenKey, _ = readKey(c.QUIC.TokenKey)
 	return lc
 }
 

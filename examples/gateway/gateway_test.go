@@ -1,6 +1,7 @@
 package main
 
 import (
+	"net"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -193,6 +194,37 @@ func TestPrintsAndRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	begin(t, s.config("")).ends(1)
+}
+
+// TestAdminBounds: connections to the admin listener are bounded; those that wait are served when others have gone.
+func TestAdminBounds(t *testing.T) {
+	s := newSite(t)
+	p := launch(t, s.config(""))
+	dial := func() net.Conn {
+		c, err := net.Dial("tcp", p.addr("admin"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = c.Close() })
+		return c
+	}
+	var held []net.Conn
+	for range maxAdminConns {
+		held = append(held, dial())
+	}
+	late := dial()
+	if _, err := late.Write([]byte("GET /healthz HTTP/1.0\r\n\r\n")); err != nil {
+		t.Fatal(err)
+	}
+	_ = late.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
+	if n, _ := late.Read(make([]byte, 64)); n > 0 {
+		t.Errorf("connection %d is served", maxAdminConns+1)
+	}
+	_ = held[0].Close()
+	_ = late.SetReadDeadline(time.Now().Add(patience))
+	if n, err := late.Read(make([]byte, 64)); n == 0 {
+		t.Errorf("it is not served when another one has gone: %v", err)
+	}
 }
 
 // TestMetrics: what was done is counted, by transport, and no label names a peer.

@@ -13,6 +13,10 @@ const (
 	maxQueue    = 1 << 20
 	maxRoutes   = 256
 	maxExpiry   = 366 * 24 * time.Hour // certificates live for a year or so: beyond, all are about to end
+	// maxAdminConns bounds the admin listener's connections, which take descriptors from clients: probers and scrapers are a handful.
+	maxAdminConns = 64
+	// maxScrapes bounds scrapes at once; more are answered with 503. Two Prometheus servers of a pair, and people.
+	maxScrapes = 4
 	// maxFile bounds the configuration file, in bytes: every setting with a comment takes 20 KiB.
 	maxFile = 1 << 20
 	// maxUnixPath is the longest path of a unix socket, in bytes (sun_path less its end).

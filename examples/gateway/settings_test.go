@@ -361,3 +361,23 @@ func TestDocumentedSettings(t *testing.T) {
 		t.Errorf("docs/gateway.md does not hold the table; it is to be:\n%s", table.String())
 	}
 }
+
+// TestKeyIsRead: the key that is used is the one that was checked, also when its file has gone since.
+func TestKeyIsRead(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "key")
+	write(t, path, strings.Repeat("0f", 32))
+	if err := os.Chmod(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	e, err := read(t, base, nil, "--quic-reset-key-file="+path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	end := &app{ends: map[string]*endpoint{"quic": {}}}
+	if lc := end.quicConfig(e.Config); lc.ResetKey == nil || lc.ResetKey[31] != 0x0f || lc.TokenKey != nil {
+		t.Errorf("the keys are %v and %v", lc.ResetKey, lc.TokenKey)
+	}
+}

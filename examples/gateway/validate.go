@@ -15,7 +15,8 @@ import (
 	"github.com/ron-transport/ron-transport/tls/certs"
 )
 
-// validate checks what depends on the library's rules and on several settings at once. It starts nothing, and reads no certificate.
+// validate checks what depends on the library's rules and on several settings at once, and reads QUIC's keys. It starts nothing, and reads
+// no certificate.
 func (e *effective) validate() error {
 	return errors.Join(e.validateZeros(), e.validateLibrary(), e.validateListeners(), e.validateForward())
 }
@@ -131,10 +132,15 @@ func (e *effective) validateListeners() error {
 	if c.TLS.Handover != "" && (c.TLS.Listen == "" || c.QUIC.Listen != "" || c.Tor.Enabled) {
 		errs = append(errs, e.refuse("tls.handover", "allowed only with tls.listen, and without quic.listen and tor.enabled, whose sockets cannot be passed on"))
 	}
-	for _, k := range []struct{ key, path string }{{"quic.reset_key_file", c.QUIC.ResetKey}, {"quic.token_key_file", c.QUIC.TokenKey}} {
-		if _, err := readKey(k.path); err != nil {
+	for _, k := range []struct {
+		key, path string
+		to        **[32]byte
+	}{{"quic.reset_key_file", c.QUIC.ResetKey, &c.QUIC.Lib.ResetKey}, {"quic.token_key_file", c.QUIC.TokenKey, &c.QUIC.Lib.TokenKey}} {
+		key, err := readKey(k.path)
+		if err != nil {
 			errs = append(errs, e.refuse(k.key, err.Error()))
 		}
+		*k.to = key // what is used is what has been checked, whatever becomes of the file
 	}
 	return errors.Join(errs...)
 }
