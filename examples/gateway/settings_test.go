@@ -328,12 +328,17 @@ func TestRefused(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestVariables: those that begin as ours do and are no setting are refused, but for what Kubernetes adds for services whose names begin so.
+func TestVariables(t *testing.T) {
 	if _, err := read(t, base, []string{"RON_TRANSPORT_TLS_LISSTEN=x"}); err == nil || !strings.Contains(err.Error(), "RON_TRANSPORT_TLS_LISSTEN") {
 		t.Errorf("an unknown variable: %v", err)
 	}
+	// Of services called ron-transport and ron-transport-gateway.
 	links := []string{"SERVICE_HOST=10.0.0.1", "SERVICE_PORT=8443", "SERVICE_PORT_QUIC=8443", "PORT=tcp://10.0.0.1:8443", "PORT_8443_TCP=tcp://10.0.0.1:8443",
 		"PORT_8443_TCP_PROTO=tcp", "PORT_8443_UDP_PORT=8443", "PORT_8443_TCP_ADDR=10.0.0.1", "GATEWAY_SERVICE_HOST=10.0.0.2", "GATEWAY_PORT=udp://10.0.0.2:1"}
-	for i := range links { // what Kubernetes adds for services called ron-transport and ron-transport-gateway
+	for i := range links {
 		links[i] = envPrefix + links[i]
 	}
 	if _, err := read(t, base, links); err != nil {
