@@ -54,13 +54,13 @@ func newGateway(log *slog.Logger, loops *reactor.Reactor, p *policy, d *dialer) 
 type down struct {
 	s       *framer.Session
 	shard   *shard
-	calls   map[uint64]*call    // by the client's corr_id
-	echoing map[uint64]struct{} // streams that are being echoed, by corr_id
-	held    []reply             // answers that wait for the client to read
-	ended   ended               // streams that were answered before their END
-	sent    int                 // calls that an upstream has, and has not answered
-	permits int                 // of upstreams' connections, that held has
-	copied  int                 // bytes of held without a permit
+	calls   map[uint64]*call // by the client's corr_id
+	echoing streams          // that are being echoed
+	held    []reply          // answers that wait for the client to read
+	ended   streams          // that were answered before their END
+	sent    int              // calls that an upstream has, and has not answered
+	permits int              // of upstreams' connections, that held has
+	copied  int              // bytes of held without a permit
 	gone    bool
 }
 
@@ -77,7 +77,7 @@ type reply struct {
 func (g *gateway) OnOpen(s *framer.Session) {
 	conn := s.Transport().(*reactor.Conn)
 	p := g.policy.Load()
-	d := &down{s: s, shard: g.shards[conn.Loop()], calls: map[uint64]*call{}, echoing: map[uint64]struct{}{}, ended: ended{limit: 2 * p.streams}}
+	d := &down{s: s, shard: g.shards[conn.Loop()], calls: map[uint64]*call{}, echoing: streams{limit: 2 * p.streams}, ended: streams{limit: 2 * p.streams}}
 	s.SetUserData(d)
 	d.shard.downs++
 	d.shard.near = conn // also when it has closed: all that is asked of it is the loop
@@ -118,7 +118,7 @@ func (g *gateway) OnFrame(s *framer.Session, f *framer.Frame) {
 	if f.Flags&framer.FlagResp != 0 {
 		return // we have asked clients nothing
 	}
-	if d.ended.drops(f.CorrID, f.Flags&framer.FlagStart != 0, f.Flags&framer.FlagEnd != 0) {
+	if d.ended.take(f.CorrID, f.Flags&framer.FlagStart != 0, f.Flags&framer.FlagEnd != 0) {
 		return
 	}
 	if c := d.calls[f.CorrID]; c != nil && f.Flags&framer.FlagReq != 0 {
@@ -147,14 +147,12 @@ func (d *down) refuse(f *framer.Frame, e *framer.Error) {
 // echo answers a request with its own payload: a stream frame by frame. Events are not answered.
 func (d *down) echo(f *framer.Frame) {
 	start, end := f.Flags&framer.FlagStart != 0, f.Flags&framer.FlagEnd != 0
-	_, open := d.echoing[f.CorrID]
-	switch {
-	case f.Flags&framer.FlagReq == 0:
+	if f.Flags&framer.FlagReq == 0 {
 		return
-	case start && !end:
-		d.echoing[f.CorrID] = struct{}{}
-	case end:
-		delete(d.echoing, f.CorrID)
+	}
+	open := d.echoing.take(f.CorrID, start, end)
+	if start && !end {
+		d.echoing.add(f.CorrID)
 	}
 	if !open && start == end {
 		_ = d.s.Reply(f, 200, f.Payload)

@@ -181,3 +181,37 @@ func TestForwardStreamsEnd(t *testing.T) {
 		})
 	}
 }
+
+// TestStreams: a stream is remembered until its END or another START, and what never ends does not pile up.
+func TestStreams(t *testing.T) {
+	e := streams{limit: 4}
+	takes := func(corr uint64, start, end, want bool) {
+		t.Helper()
+		if got := e.take(corr, start, end); got != want {
+			t.Errorf("frame of %d (start %v, end %v): remembered is %v", corr, start, end, got)
+		}
+	}
+	takes(1, false, false, false)
+	e.add(1)
+	takes(1, false, false, true)
+	takes(2, false, false, false)
+	takes(1, false, true, true)
+	takes(1, false, false, false)
+	e.add(2)
+	takes(2, true, false, false)
+	takes(2, false, false, false)
+	for corr := uint64(10); corr < 1010; corr++ {
+		e.add(corr)
+		if len(e.added) > e.limit || len(e.order) > e.limit {
+			t.Fatalf("%d streams are remembered, %d in order", len(e.added), len(e.order))
+		}
+	}
+	takes(1009, false, false, true)
+	takes(1006, false, false, true)
+	takes(1005, false, false, false)
+	e.add(1006) // once more: the older entry does not take it along
+	for corr := uint64(2000); corr < 2003; corr++ {
+		e.add(corr)
+	}
+	takes(1006, false, false, true)
+}
