@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -31,7 +32,7 @@ type pairedOptions struct {
 func (o *pairedOptions) register(f *pflag.FlagSet, base string) {
 	o.looks = maxLooks
 	f.StringVar(&o.base, "base", o.base, base)
-	f.IntVar(&o.pairs, "pairs", defaultPairs, "pairs of slices per load; up to twice as many are added where the verdict is not clear")
+	f.IntVar(&o.pairs, "pairs", defaultPairs, "pairs of slices per load, a multiple of 4; up to twice as many are added where the verdict is not clear")
 	f.DurationVar(&o.slice, "slice", defaultSlice, "measuring window of each slice")
 }
 
@@ -40,12 +41,21 @@ func (o *pairedOptions) validate() error {
 	if o.gates, err = gate.Parse(o.gate); err != nil {
 		err = fmt.Errorf("--gate: %w", err)
 	}
-	errs := []error{err, load.CheckRange("pairs", o.pairs, gate.LeastPairs, maxPairs), load.CheckRange("rps", o.rps, 1, 1<<24),
+	errs := []error{err, o.checkPairs(), load.CheckRange("rps", o.rps, 1, 1<<24),
 		load.CheckDuration("slice", o.slice, load.MinWindow, maxSlice)}
 	for _, l := range o.pairedLoads() {
 		errs = append(errs, l.config.Validate())
 	}
 	return errors.Join(errs...)
+}
+
+// checkPairs wants whole pairs of rounds: in one the base's server is started first, in the next the change's.
+func (o *pairedOptions) checkPairs() error {
+	if o.pairs < gate.LeastPairs || o.pairs > maxPairs || o.pairs%pairsStep != 0 {
+		return &load.FlagError{Flag: "pairs", Value: strconv.Itoa(o.pairs),
+			Allowed: fmt.Sprintf("%d to %d, by %d, so that each side is first as often as the other", gate.LeastPairs, maxPairs, pairsStep)}
+	}
+	return nil
 }
 
 // validatePaired takes over the flags that check has in both modes, and refuses those of the other one.
@@ -78,6 +88,9 @@ func (o *checkOptions) validatePaired(cmd *cobra.Command) error {
 
 // checkPaired is the command with --base.
 func (a *app) checkPaired(ctx context.Context, o *checkOptions) (err error) {
+	if err := a.settings.defaultsOnly("check --base"); err != nil {
+		return err
+	}
 	waiver, extra, err := o.readWaiver()
 	if err != nil {
 		return err
@@ -130,7 +143,10 @@ func (a *app) measurePaired(ctx context.Context, run *pairedRun) (p *report.Pair
 	if run.exes[sideBase], err = w.build(ctx, "base", src, nil); err != nil {
 		return nil, err
 	}
-	if run.exes[sideChange], err = w.build(ctx, "change", w.tree, nil); err != nil {
+	if src, err = w.copyTree(ctx); err != nil {
+		return nil, err
+	}
+	if run.exes[sideChange], err = w.build(ctx, "change", src, nil); err != nil {
 		return nil, err
 	}
 	p, err = run.run(ctx)

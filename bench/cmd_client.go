@@ -112,6 +112,7 @@ func (a *app) clientCommand(kind clientKind) *cobra.Command {
 		},
 	}
 	o.register(cmd.Flags())
+	a.commands = append(a.commands, knobbedClient(kind, o, cmd.Flags()))
 	return cmd
 }
 

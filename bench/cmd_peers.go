@@ -26,11 +26,11 @@ func (a *app) peersCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "peers",
 		Short: "compare our servers with all peers, side by side in one run",
-		Long: "Compare our echo servers with every peer in one run: on TLS with net and crypto/tls, nbio and tokio-rustls, on plain TCP\n" +
-			"with gnet, on QUIC, where both ends are compared, with quic-go. In each round of a workload ours and all peers of its\n" +
-			"transport are measured one after the other, each with fresh processes; the order changes every round. Judged is what\n" +
-			"compare judges; nbio and tokio-rustls are shown. tokio-rustls is built with cargo from Debian's librust packages, once;\n" +
-			"where they are missing it is left out, and the report says so.",
+		Long: "Compare our echo servers with every peer in one run: on TLS with net and crypto/tls, nbio, tokio-rustls and our own server\n" +
+			"without TLS, on plain TCP with gnet, on QUIC, where both ends are compared, with quic-go. In each round of a workload ours\n" +
+			"and all peers of its transport are measured one after the other, each with fresh processes; the order changes every round.\n" +
+			"Judged is what compare judges, and what TLS costs; nbio and tokio-rustls are shown. tokio-rustls is built with cargo from\n" +
+			"Debian's librust packages, once; where they are missing it is left out, and the report says so.",
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := usage(o.validate(cmd.Flags().Changed("workloads"))); err != nil {
@@ -104,7 +104,7 @@ func (o *peersOptions) validate(chosen bool) error {
 		refuse("workloads", "none", offered)
 	}
 	if o.gate && errors.Join(errs...) == nil && !o.judges() {
-		refuse("gate", "true", []string{"with a peer and a workload that have a target: nettls, gnet or quic-go"})
+		refuse("gate", "true", []string{"with a peer and a workload that have a target: nettls, plain, gnet or quic-go"})
 	}
 	return errors.Join(errs...)
 }

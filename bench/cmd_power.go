@@ -86,6 +86,9 @@ type powerStudy struct {
 
 // power is the command.
 func (a *app) power(ctx context.Context, o *powerOptions) (err error) {
+	if err := a.settings.defaultsOnly("power"); err != nil {
+		return err
+	}
 	s := &powerStudy{a: a, o: o, progress: report.NewProgress(a.stderr)}
 	if s.r, err = report.New(report.KindPower, a.argv); err != nil {
 		return err

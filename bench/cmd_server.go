@@ -131,6 +131,7 @@ func (a *app) serverCommand(kind serverKind) *cobra.Command {
 	}
 	o.registerKnobs(o.flags)
 	f.AddFlagSet(o.flags)
+	a.commands = append(a.commands, knobbedServer(o))
 	if kind.knobs && !kind.quic && !kind.tor {
 		f.StringVar(&o.handover, "handover", "", "take the listening socket over from the server that waits at this path, if there is one; then wait there for a successor, and end when it has taken over; empty: neither")
 	}
@@ -166,12 +167,7 @@ func (o *serverOptions) validate() error {
 	if o.caOut != "" && o.cert != "" {
 		errs = append(errs, errors.New("--ca-out: only for a throw-away certificate; leave out --cert and --key"))
 	}
-	if o.kind.knobs {
-		errs = append(errs, o.knobs.validate())
-	}
-	if o.kind.quic {
-		errs = append(errs, o.quic.validateServer())
-	}
+	errs = append(errs, o.checkKnobs())
 	if o.kind.tor {
 		errs = append(errs, o.tor.validate())
 	}

@@ -42,7 +42,8 @@ func (a *app) sloCommand() *cobra.Command {
 		Long: "Measure every row of the seed's tables and its reference workloads, one after the other, each with a server and a client\n" +
 			"process of its own, and end with one table: per node and per core, pass or FAIL, or left out and why.\n\n" + sloHelp() +
 			"\nLatency counts from the time a request was due. A rate says whether the server was what limited it, or whether it is a lower\n" +
-			"bound because the client or the machine was. Exit status 1: a target was missed; 2: the command line was refused.",
+			"bound because the client or the machine was. A row that is possible here and could not be measured has failed. Exit status 1: a\n" +
+			"target was missed, or a row failed; 2: the command line was refused.",
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := usage(o.validate(a, cmd.Flags().Changed("rows"))); err != nil {
@@ -149,12 +150,12 @@ func (a *app) slo(ctx context.Context, o *sloOptions) (err error) {
 			continue
 		}
 		fmt.Fprintf(a.stderr, "%d of %d: %s\n", i+1, len(o.chosen), row.what)
-		missing, err := a.sloRow(ctx, o, row, files, r)
-		if err != nil {
-			return err
-		}
-		if missing != nil {
-			out = append(out, row.without(missing))
+		switch err := a.sloRow(ctx, o, row, files, r); {
+		case err != nil && ctx.Err() != nil:
+			out = append(out, row.without(errors.New("interrupted")))
+		case err != nil: // the others are measured all the same
+			fmt.Fprintf(a.stderr, "ronbench: %s: %v\n", row.name, err)
+			out = append(out, row.failed(err))
 		}
 	}
 	r.Interrupted = r.Interrupted || ctx.Err() != nil
@@ -163,17 +164,19 @@ func (a *app) slo(ctx context.Context, o *sloOptions) (err error) {
 	return a.finish(r, o.json)
 }
 
-// sloRow measures one row into r. missing is why it could not be, where that is no failure.
-func (a *app) sloRow(ctx context.Context, o *sloOptions, row sloRow, files *cert.Files, r *report.Report) (missing, err error) {
-	one := new(report.Report)
+// sloRow measures one row into r.
+func (a *app) sloRow(ctx context.Context, o *sloOptions, row sloRow, files *cert.Files, r *report.Report) (err error) {
+	one := &report.Report{Server: new(report.Server)}
 	if row.command == nil {
-		err = a.runOn(ctx, row.server, files, []load.Config{o.loadOf(row)}, one, nil)
+		err = a.runOn(ctx, row.server, files, []load.Config{o.loadOf(row)}, one, one.Server)
 	} else {
-		one, missing, err = a.sloChild(ctx, o, row, filepath.Join(files.Dir, row.name+".json"))
+		one, err = a.sloChild(ctx, o, row, filepath.Join(files.Dir, row.name+".json"))
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", row.name, err)
+		return err
 	}
+	r.AddServerKnobs(one.Server)
+	r.AddServerKnobs(one.QUICServer)
 	if one.WAN != nil {
 		r.WAN = one.WAN
 	}
@@ -185,5 +188,5 @@ func (a *app) sloRow(ctx context.Context, o *sloOptions, row sloRow, files *cert
 		}
 		r.Phases = append(r.Phases, p)
 	}
-	return missing, nil
+	return nil
 }

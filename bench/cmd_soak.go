@@ -53,8 +53,8 @@ func (a *app) soakCommand() *cobra.Command {
 			"a resumed session; certificates and ticket keys change; beside the load there are connections that are reset, that stall in the\n" +
 			"handshake, that drip bytes and that read nothing. Memory, descriptors, goroutines, buffers and latency are sampled, and their\n" +
 			"slopes judged, with confidence bounds: \"leak\" or \"drift\" where growth beyond the allowance is shown, \"cannot tell\" where the\n" +
-			"run was too short or too noisy; for the rest the report says what growth would have been seen. Every reply is checked, and no\n" +
-			"request of the load may fail. Ctrl-C ends with the results so far; with --checkpoint, --resume goes on later.\n" +
+			"run was too short or too noisy, or where it grew in a few steps only; for the rest the report says what growth would have been\n" +
+			"seen. Every reply is checked, no request of the load may fail, and in the end every buffer must have come back. Ctrl-C ends with the results so far; with --checkpoint, --resume goes on later.\n" +
 			"Exit status 1: a leak, a drift or an error; 2: the command line was refused.",
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -77,7 +77,7 @@ func (a *app) soakCommand() *cobra.Command {
 	f.StringVar(&o.tor, "tor", choiceAuto, "load over Tor, on a private network of its own: auto (if it can be made), on (it must be), off")
 	f.Uint64Var(&o.Seed, "seed", 1, "of all that is left to chance")
 	f.StringVar(&o.checkpoint, "checkpoint", "", "write what a later --resume needs to this file, each minute and at the end")
-	f.StringVar(&o.resume, "resume", "", "go on with the soak that was written to this file, and write it there; with --json alone")
+	f.StringVar(&o.resume, "resume", "", "go on with the soak that was written to this file, and write it there; goes with --json and --html only")
 	f.StringVar(&o.json, "json", "", "write the report to this file")
 	return cmd
 }
@@ -97,7 +97,7 @@ func (o *soakOptions) validate(f *pflag.FlagSet) error {
 	if err == nil && len(mix) == 0 {
 		err = &load.FlagError{Flag: "mix", Value: `""`, Allowed: "what --help shows"}
 	}
-	errs := []error{err, o.choose(),
+	errs := []error{err, o.choose(), o.places(f),
 		load.CheckDuration("duration", o.Duration, minSoak, load.MaxWindow), load.CheckRange("conns", o.Conns, lanes, maxSoakConn),
 		load.CheckDuration("life", o.Life, minLife, time.Hour), load.CheckDuration("sample-every", o.SampleEvery, minSample, time.Hour),
 		load.CheckDuration("rotate", o.Rotate, minRotate, load.MaxWindow)}
@@ -107,11 +107,21 @@ func (o *soakOptions) validate(f *pflag.FlagSet) error {
 	return errors.Join(errs...)
 }
 
+// places checks that the files to be written are not one.
+func (o *soakOptions) places(f *pflag.FlagSet) error {
+	for _, name := range []string{"json", "html"} {
+		if g := f.Lookup(name); o.checkpoint != "" && g != nil && g.Value.String() != "" && sameFile(g.Value.String(), o.checkpoint) {
+			return &load.FlagError{Flag: name, Value: fmt.Sprintf("%q", g.Value), Allowed: "another file than the checkpoint"}
+		}
+	}
+	return nil
+}
+
 // load reads --resume, which goes with no other flag that says what to do.
 func (o *soakOptions) load(f *pflag.FlagSet) error {
 	var more []string
 	f.Visit(func(g *pflag.Flag) {
-		if g.Name != "resume" && g.Name != "json" {
+		if !slices.Contains([]string{"resume", "json", "html"}, g.Name) {
 			more = append(more, "--"+g.Name)
 		}
 	})

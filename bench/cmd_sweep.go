@@ -88,7 +88,7 @@ func (o *sweepOptions) validate() error {
 	return errors.Join(errs...)
 }
 
-// sweep measures the chosen knobs. An interrupt ends it with the rounds that are complete.
+// sweep measures the chosen knobs. One that cannot be measured to its end fails the sweep, with the rounds that it has, and the others. An interrupt ends it with the rounds that are complete.
 func (a *app) sweep(ctx context.Context, o *sweepOptions) (err error) {
 	files, err := cert.Make()
 	if err != nil {
@@ -100,18 +100,19 @@ func (a *app) sweep(ctx context.Context, o *sweepOptions) (err error) {
 		return err
 	}
 	w := &sweeping{a: a, o: o, files: files, progress: report.NewProgress(a.stderr), began: time.Now()}
-	for i := range o.chosen {
-		w.total += o.rounds * len(o.chosen[i].values)
-	}
+	w.total = w.planned(len(o.chosen))
+	var broken []error
 	for i := range o.chosen {
 		s, kerr := w.knob(ctx, &o.chosen[i])
 		if s.Complete() {
 			s.Summarise()
 			r.Sweep = append(r.Sweep, *s)
 		}
-		if kerr != nil && ctx.Err() == nil {
+		if kerr != nil && ctx.Err() == nil { // the others are measured all the same
 			w.progress.Done()
-			return kerr
+			fmt.Fprintf(a.stderr, "ronbench: %v\n", kerr)
+			broken = append(broken, kerr)
+			w.done = w.planned(i + 1)
 		}
 		if ctx.Err() != nil {
 			r.Interrupted = true
@@ -119,11 +120,24 @@ func (a *app) sweep(ctx context.Context, o *sweepOptions) (err error) {
 		}
 	}
 	w.progress.Done()
+	failed := errors.Join(broken...)
 	if len(r.Sweep) == 0 {
-		return ctx.Err()
+		return errors.Join(failed, ctx.Err())
 	}
 	r.SLO = report.JudgeSweep(r.Sweep)
+	if failed != nil { // what was measured is in the report, and that not all was
+		r.SLO = append(r.SLO, report.SLORow{ID: "sweep_broken", Phase: "all", What: "every knob was measured to its end", Verdict: report.Failed, Why: failed.Error()})
+	}
 	return a.finish(r, o.json)
+}
+
+// planned is how many measurements the first n knobs take.
+func (w *sweeping) planned(n int) int {
+	sum := 0
+	for i := range w.o.chosen[:n] {
+		sum += w.o.rounds * len(w.o.chosen[i].values)
+	}
+	return sum
 }
 
 // sweeping is a sweep under way.

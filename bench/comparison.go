@@ -23,13 +23,18 @@ const compareWarmup = 500 * time.Millisecond
 // maxRounds bounds a comparison: beyond it only time is spent, the median no longer moves.
 const maxRounds = 100
 
+// plainCPULimit is what our server's CPU per frame on TLS may be, as a multiple of what it is without: encryption, both ways, is to
+// cost less than two thirds of what the kernel and the frames do.
+const plainCPULimit = 1.6
+
 // peerKind is one server that ours is compared with.
 type peerKind struct {
 	flag      string // as --peers takes it
 	name      string // as the report has it
 	transport string
-	command   string // of ours that starts it; empty: a program of its own, which build makes
-	judged    bool   // its ratios have limits; otherwise they are shown
+	command   string  // of ours that starts it; empty: a program of its own, which build makes
+	judged    bool    // its ratios have limits; otherwise they are shown
+	cpuLimit  float64 // of the ratio of server CPU per frame, where it is not the workload's
 	build     func(ctx context.Context, progress func(string)) (exe string, err error)
 }
 
@@ -42,6 +47,7 @@ func peerKinds() []peerKind {
 		{flag: "nettls", name: "net + crypto/tls", transport: load.TLS, command: "peer_nettls_echo_server", judged: true},
 		{flag: "nbio", name: "nbio TLS", transport: load.TLS, command: "peer_nbio_echo_server"},
 		{flag: "tokio-rustls", name: "tokio-rustls", transport: load.TLS, build: tokio},
+		{flag: "plain", name: "ours without TLS", transport: load.TLS, command: ourCommand(load.TCP), judged: true, cpuLimit: plainCPULimit},
 		{flag: "gnet", name: "gnet", transport: load.TCP, command: "peer_gnet_echo_server", judged: true},
 		{flag: "quic-go", name: "quic-go", transport: load.QUIC, command: "peer_quicgo_echo_server", judged: true},
 	}
@@ -62,7 +68,18 @@ func ourCommand(transport string) string {
 }
 
 // targets says whether a comparison with p under w has a target: what has none is shown.
-func (p *peerKind) targets(w *workload) bool { return p.judged && (w.cpuLimit > 0 || w.rate != nil) }
+func (p *peerKind) targets(w *workload) bool { return p.limit(w) > 0 || p.judged && w.rate != nil }
+
+// limit is what the ratio of server CPU per frame may be under w; 0: it is shown.
+func (p *peerKind) limit(w *workload) float64 {
+	switch {
+	case !p.judged:
+		return 0
+	case p.cpuLimit > 0:
+		return p.cpuLimit
+	}
+	return w.cpuLimit
+}
 
 // comparisonOptions are the flags of every comparison.
 type comparisonOptions struct {
@@ -247,11 +264,7 @@ func (c *comparison) workload(ctx context.Context, m *match, w workload) ([]repo
 		}
 	}
 	for i, p := range m.peers {
-		limit := w.cpuLimit
-		if !p.judged {
-			limit = 0
-		}
-		ps[i].Summarise(limit)
+		ps[i].Summarise(p.limit(&w))
 	}
 	return ps, err
 }

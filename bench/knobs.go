@@ -24,6 +24,9 @@ type knobs struct {
 	inflight int // framer.Options.MaxInflight
 	maxFrame int // framer.Options.MaxFrame
 
+	frameStreams int // framer.Options.MaxStreams
+	maxInflated  int // framer.Options.MaxInflated
+
 	replyDelay time.Duration // of the handler, so that frames are retained; 0: answered in place
 
 	tickets bool         // crypto/tls's SessionTicketsDisabled, inverted
@@ -42,7 +45,7 @@ func knobFields() map[string]string {
 		"MaxConnsPerPeer": "max-conns-per-peer", "MaxHandshakesPerPeer": "max-handshakes-per-peer", "PeerConnRate": "peer-conn-rate",
 		"ConnReadRate": "conn-read-rate", "ConnWriteRate": "conn-write-rate", "PeerReadRate": "peer-read-rate", "PeerWriteRate": "peer-write-rate",
 		"PoolBytes": "pool-bytes", "BufferBudget": "buffer-budget",
-		"MaxInflight": "inflight", "MaxFrame": "max-frame",
+		"MaxInflight": "inflight", "MaxFrame": "max-frame", "MaxInflated": "max-inflated",
 	}
 }
 
@@ -106,6 +109,8 @@ func (k *knobs) registerLoops(f *pflag.FlagSet) {
 	}
 	f.IntVar(&k.inflight, "inflight", framer.MaxInflight, "frames in flight per connection before it is not read")
 	f.IntVar(&k.maxFrame, "max-frame", framer.MaxFrame, "largest frame accepted, `bytes`")
+	f.IntVar(&k.frameStreams, "frame-streams", framer.DefaultMaxStreams, "streams of frames that a client may have open on a connection")
+	f.IntVar(&k.maxInflated, "max-inflated", framer.MaxInflated, "`bytes` that a compressed payload may inflate to; beyond: 413")
 	f.DurationVar(&k.replyDelay, "reply-delay", 0, "answer each request so much later, as a handler does that asks a backend: until then its frame is in flight; 0: answer in place, with none in flight")
 }
 
@@ -138,7 +143,7 @@ func (k *knobs) validate() error {
 	for _, f := range []struct {
 		flag string
 		v    int
-	}{{"inflight", k.inflight}, {"max-frame", k.maxFrame}} {
+	}{{"inflight", k.inflight}, {"max-frame", k.maxFrame}, {"frame-streams", k.frameStreams}, {"max-inflated", k.maxInflated}} {
 		if f.v == 0 { // to the library a zero is its default; on the command line it is a mistake
 			errs = append(errs, &load.FlagError{Flag: f.flag, Value: "0", Allowed: "what --help names, and more than 0"})
 		}
@@ -150,6 +155,9 @@ func (k *knobs) validate() error {
 func (k *knobs) explain(err error) error {
 	if _, ok := errors.AsType[*usageError](err); ok {
 		return err // it has been explained
+	}
+	if strings.HasPrefix(err.Error(), "framer: MaxStreams ") { // a field of that name is in package quic as well
+		return usage(fmt.Errorf("--frame-streams: %w", err))
 	}
 	for field, flag := range knobFields() {
 		if strings.Contains(err.Error(), ": "+field+" ") {

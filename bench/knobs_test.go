@@ -15,6 +15,7 @@ func TestKnobsReachTheirFields(t *testing.T) {
 	exceptions := map[string]bool{
 		"Nagle":  true, // --nodelay, inverted, below
 		"Poison": true, // for tests of the library
+		"Logger": true, // whom it tells, no setting
 	}
 	fields := reflect.TypeFor[reactor.Config]()
 	for i := range fields.NumField() {

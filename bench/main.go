@@ -49,8 +49,11 @@ func usage(err error) error {
 type app struct {
 	stdout   io.Writer
 	stderr   *os.File
-	argv     []string       // the whole command line
-	html     string         // --html, of every command that writes a report
+	argv     []string // the whole command line
+	html     string   // --html, of every command that writes a report
+	settings settings
+	commands []knobbed      // those that have knobs
+	ends     []func()       // called when the command has ended
 	probeWAN func() error   // says why there can be no emulated path here; nil: impair.Available; tests set it
 	judge    report.Targets // overrides the seed's targets when its Ref is set; tests do that, no flag does
 }
@@ -78,8 +81,13 @@ func (a *app) main(args []string) int {
 	root.SetArgs(args)
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
-	err := root.ExecuteContext(ctx)
-	if err == nil {
+	defer func() {
+		for _, f := range a.ends {
+			f()
+		}
+	}()
+	cmd, err := root.ExecuteContextC(ctx)
+	if err == nil || errors.Is(err, errPrinted) {
 		return exitOK
 	}
 	if e, ok := errors.AsType[*exitError](err); ok {
@@ -88,6 +96,7 @@ func (a *app) main(args []string) int {
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		err = errors.New("interrupted before there were results")
 	}
+	err = a.explainRefusal(cmd.Name(), err)
 	fmt.Fprintf(a.stderr, "ronbench: %v\n", err)
 	var u *usageError
 	var f *load.FlagError
@@ -110,9 +119,10 @@ func (a *app) root() *cobra.Command {
 		root.AddCommand(a.clientCommand(kind))
 	}
 	root.AddCommand(a.compareCommand(), a.peersCommand(), a.idleCommand(), a.stormCommand(), a.lorisCommand(), a.restartCommand())
-	root.AddCommand(a.torCommand(), a.checkCommand(), a.powerCommand(), a.sweepCommand(), a.sloCommand(), a.wanCommand(), a.wanPathCommand(), a.soakCommand())
+	root.AddCommand(a.torCommand(), a.checkCommand(), a.powerCommand(), a.sweepCommand(), a.sloCommand(), a.wanCommand(), a.wanPathCommand(), a.soakCommand(), a.nodesCommand())
 	root.AddCommand(a.hostileCommands()...)
 	a.addHTML(root)
+	a.addSettings(root)
 	root.AddCommand(a.reportCommand())
 	return root
 }
@@ -127,7 +137,7 @@ func noArgs(cmd *cobra.Command, args []string) error {
 
 // finish writes the JSON report and the page when asked to, and prints the table.
 func (a *app) finish(r *report.Report, jsonPath string) error {
-	r.Pass = r.Passed()
+	r.Pass, r.Settings = r.Passed(), a.settings.told()
 	r.Text(a.stdout)
 	if jsonPath != "" {
 		if err := r.WriteFile(jsonPath); err != nil {

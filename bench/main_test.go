@@ -23,7 +23,11 @@ func TestMain(m *testing.M) {
 	if err := os.Setenv("GORACE", os.Getenv("GORACE")+" atexit_sleep_ms=0"); err != nil {
 		panic(err)
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	if gatewayDir != "" {
+		_ = os.RemoveAll(gatewayDir)
+	}
+	os.Exit(code)
 }
 
 // easy targets hold on any machine, in any state.
@@ -61,7 +65,7 @@ type refusal struct {
 }
 
 func refusals() []refusal {
-	return append(slices.Concat(attackRefusals(), quicRefusals(), torRefusals(), profileRefusals(), peersRefusals(), checkRefusals(), pairedRefusals(), sweepRefusals(), wanRefusals(), soakRefusals()), []refusal{
+	return append(slices.Concat(attackRefusals(), quicRefusals(), torRefusals(), profileRefusals(), peersRefusals(), checkRefusals(), pairedRefusals(), sweepRefusals(), wanRefusals(), soakRefusals(), nodesRefusals()), []refusal{
 		{"nonsense", []string{"nonsense"}},
 		{"--no-such-flag", []string{"no-such-flag"}},
 		{"--payload x", []string{"--payload", "\"x\""}},

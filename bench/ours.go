@@ -72,9 +72,7 @@ func openOurs(_ context.Context, o *serverOptions, c *stdtls.Certificate) (echoS
 }
 
 func (s *ourServer) start(o *serverOptions, transport string, filter func() reactor.Filter) (err error) {
-	if s.endpoint, err = framer.NewEndpoint(s, framer.Options{
-		MaxFrame: o.knobs.maxFrame, MaxInflight: o.knobs.inflight, Transports: []string{transport},
-	}); err != nil {
+	if s.endpoint, err = framer.NewEndpoint(s, o.framerOptions(transport)); err != nil {
 		return err
 	}
 	if s.reactor, err = reactor.New(o.knobs.reactor); err != nil {

@@ -28,9 +28,7 @@ func openQUIC(_ context.Context, o *serverOptions, c *stdtls.Certificate) (echoS
 }
 
 func (s *ourServer) startQUIC(o *serverOptions, conf *stdtls.Config) (err error) {
-	fo := framer.Options{MaxFrame: o.knobs.maxFrame, MaxInflight: o.knobs.inflight, Transports: []string{"quic"}}
-	o.quic.framer(&fo)
-	if s.endpoint, err = framer.NewEndpoint(s, fo); err != nil {
+	if s.endpoint, err = framer.NewEndpoint(s, o.framerOptions("quic")); err != nil {
 		return err
 	}
 	if s.reactor, err = reactor.New(o.knobs.reactor); err != nil {

@@ -30,9 +30,9 @@ func openTor(ctx context.Context, o *serverOptions, _ *stdtls.Certificate) (echo
 }
 
 func (s *ourServer) startOnion(ctx context.Context, o *serverOptions) (err error) {
-	if s.endpoint, err = framer.NewEndpoint(s, framer.Options{
-		MaxFrame: o.knobs.maxFrame, MaxInflight: o.knobs.inflight, Transports: []string{"tor"}, Ready: s.tor.Ready,
-	}); err != nil {
+	fo := o.framerOptions("tor")
+	fo.Ready = s.tor.Ready
+	if s.endpoint, err = framer.NewEndpoint(s, fo); err != nil {
 		return err
 	}
 	if s.reactor, err = reactor.New(o.knobs.reactor); err != nil {

@@ -18,6 +18,9 @@ import (
 const (
 	defaultPairs = 12
 	maxPairs     = 1000
+	// pairsPerRound are those of one round, A B B A; pairsStep those of two rounds, in the second of which all is the other way round.
+	pairsPerRound = 2
+	pairsStep     = 2 * pairsPerRound
 	// defaultSlice is short so that what the machine does to base and change is the same; it holds some thousand frames.
 	defaultSlice = 250 * time.Millisecond
 	maxSlice     = time.Minute
@@ -104,8 +107,8 @@ func (p *pairedRun) run(ctx context.Context) (*report.Paired, error) {
 	for p.out.Looks < p.o.looks && len(p.pending) > 0 {
 		p.out.Looks++
 		p.total += 2 * p.o.pairs * len(p.pending)
-		for round := 0; round < p.o.pairs; round += 2 {
-			if err := p.round(ctx, round/2); err != nil {
+		for round := range p.o.pairs / pairsPerRound {
+			if err := p.round(ctx, round); err != nil {
 				p.out.Rows = nil // those of an earlier look are of fewer pairs, and no verdict
 				return p.out, err
 			}
@@ -157,7 +160,7 @@ func (p *pairedRun) round(ctx context.Context, round int) error {
 		if len(mine) == 0 {
 			continue
 		}
-		if err := p.onServers(ctx, transport, func(servers [sides]*serverProcess) error {
+		if err := p.onServers(ctx, transport, round, func(servers [sides]*serverProcess) error {
 			for _, i := range mine {
 				pairs, err := p.pairs(ctx, servers, &loads[i], round)
 				p.out.Loads[i].Pairs = append(p.out.Loads[i].Pairs, pairs...)
@@ -173,8 +176,16 @@ func (p *pairedRun) round(ctx context.Context, round int) error {
 	return nil
 }
 
+// startOrder is which side's server is started first, and which second: the one that is there first may find other memory, and other cores.
+func startOrder(round int) [sides]int {
+	if round%2 == 1 {
+		return [sides]int{sideChange, sideBase}
+	}
+	return [sides]int{sideBase, sideChange}
+}
+
 // onServers runs fn with a server of each build.
-func (p *pairedRun) onServers(ctx context.Context, transport string, fn func([sides]*serverProcess) error) (err error) {
+func (p *pairedRun) onServers(ctx context.Context, transport string, round int, fn func([sides]*serverProcess) error) (err error) {
 	var servers [sides]*serverProcess
 	defer func() {
 		for _, s := range servers {
@@ -183,12 +194,12 @@ func (p *pairedRun) onServers(ctx context.Context, transport string, fn func([si
 			}
 		}
 	}()
-	for side, exe := range p.exes {
+	for _, side := range startOrder(round) {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 		s := &serverProcess{transport: transport}
-		if err := s.start(exe, ourCommand(transport), "--listen", "127.0.0.1:0", "--with-parent", "--cert", p.files.Cert, "--key", p.files.Key); err != nil {
+		if err := s.start(p.exes[side], ourCommand(transport), "--listen", "127.0.0.1:0", "--with-parent", "--cert", p.files.Cert, "--key", p.files.Key); err != nil {
 			return fmt.Errorf("the server of the %s: %w", sideName(side), err)
 		}
 		servers[side] = s
@@ -198,11 +209,10 @@ func (p *pairedRun) onServers(ctx context.Context, transport string, fn func([si
 
 func sideName(side int) string { return [sides]string{"base", "change"}[side] }
 
-// pairs measures A B B A, in the next round B A A B: drift of the machine within a round is as good for one as for the other. With an odd number
-// of pairs the last round has one.
+// pairs measures A B B A, in the next round B A A B: drift of the machine within a round is as good for one as for the other.
 func (p *pairedRun) pairs(ctx context.Context, servers [sides]*serverProcess, l *pairedLoad, round int) ([]gate.Pair, error) {
 	var out []gate.Pair
-	for i := range min(2, p.o.pairs-2*round) {
+	for i := range pairsPerRound {
 		var v [sides]gate.Values
 		for turn := range sides {
 			side := p.side(round, i, turn)

@@ -36,7 +36,15 @@ type workshop struct {
 	tree     string // the user's: the root of the repository that the working directory is in
 	progress *report.Progress
 	label    string
+	builds   int // made so far
 }
+
+// Directories of the sources of both sides, in that of the workshop. Their names are of one length: nothing that a build or a process has in it
+// differs between sides for where it was made.
+const (
+	dirBase   = "base"
+	dirChange = "mine"
+)
 
 // openWorkshop finds the repository. The caller calls close.
 func openWorkshop(ctx context.Context, progress *report.Progress, label string) (*workshop, error) {
@@ -86,7 +94,7 @@ func short[T string | []byte](commit T) string { return string(commit[:min(12, l
 
 // checkout writes the files of a commit below a fresh directory, which it returns.
 func (w *workshop) checkout(ctx context.Context, commit string) (string, error) {
-	dir := filepath.Join(w.dir, "base")
+	dir := filepath.Join(w.dir, dirBase)
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return "", err
 	}
@@ -95,6 +103,72 @@ func (w *workshop) checkout(ctx context.Context, commit string) (string, error) 
 		return "", err
 	}
 	return dir, untar(bytes.NewReader(archive), dir)
+}
+
+// copyTree copies the user's tree as it is: what git tracks and what it does not ignore. It returns the directory.
+func (w *workshop) copyTree(ctx context.Context) (string, error) {
+	dir := filepath.Join(w.dir, dirChange)
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return "", err
+	}
+	names, err := tool(ctx, w.tree, "git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+	if err != nil {
+		return "", err
+	}
+	from, err := os.OpenRoot(w.tree)
+	if err != nil {
+		return "", err
+	}
+	defer from.Close()
+	to, err := os.OpenRoot(dir)
+	if err != nil {
+		return "", err
+	}
+	defer to.Close()
+	for name := range strings.SplitSeq(string(names), "\x00") {
+		if name == "" {
+			continue
+		}
+		if err := copyFile(from, to, name); err != nil {
+			return "", fmt.Errorf("copy of the working tree: %w", err)
+		}
+	}
+	return dir, ctx.Err()
+}
+
+// copyFile copies a file or a symbolic link. What is not there, as it was deleted, or is another repository's directory, is left out.
+func copyFile(from, to *os.Root, name string) error {
+	info, err := from.Lstat(name)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && info.IsDir() {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := to.MkdirAll(filepath.Dir(name), 0o700); err != nil {
+		return err
+	}
+	if info.Mode()&fs.ModeSymlink != 0 {
+		target, err := from.Readlink(name)
+		if err == nil {
+			err = to.Symlink(target, name)
+		}
+		return err
+	}
+	in, err := from.Open(name)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := to.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, info.Mode()&0o700|0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return nil // git names a file in conflict once for each version
+	}
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, in)
+	return errors.Join(err, out.Close())
 }
 
 // untar writes an archive below dir. Nothing in it can get out of there.
@@ -142,9 +216,11 @@ func untarFile(root *os.Root, h *tar.Header, r io.Reader) error {
 }
 
 // build builds ronbench from the tree src, with the files of overlay (path in src to path of what stands there instead), and returns its path.
+// Builds have no paths in them (-trimpath) and file names of one length, so that those of one source are the same to the byte, wherever it lies.
 func (w *workshop) build(ctx context.Context, what, src string, overlay map[string]string) (string, error) {
-	exe := filepath.Join(w.dir, "ronbench-"+strings.ReplaceAll(what, " ", "-"))
-	args := []string{"build", "-buildvcs=false", "-o", exe}
+	w.builds++
+	exe := filepath.Join(w.dir, fmt.Sprintf("ronbench-%03d", w.builds))
+	args := []string{"build", "-trimpath", "-buildvcs=false", "-o", exe}
 	if len(overlay) > 0 {
 		b, err := json.Marshal(map[string]any{"Replace": overlay})
 		if err != nil {
@@ -162,7 +238,7 @@ func (w *workshop) build(ctx context.Context, what, src string, overlay map[stri
 		defer close(shown)
 		w.show(what, stop)
 	}()
-	_, err := toolIn(ctx, src, []string{"GOTMPDIR=" + w.dir}, "go", append(args, "./bench")...) // an interrupted compiler leaves files there
+	_, err := toolIn(ctx, src, []string{"GOTMPDIR=" + w.dir, "GOWORK=off"}, "go", append(args, "./bench")...) // an interrupted compiler leaves files there
 	close(stop)
 	<-shown
 	if err != nil && ctx.Err() == nil {

@@ -33,6 +33,7 @@ func pairedRefusals() []refusal {
 		{"check --base HEAD --crate other", []string{"--crate", "ron-transport"}},
 		{"check --base HEAD --gate +6cpu", []string{"--gate", "no gate for"}},
 		{"check --base HEAD --pairs 7", []string{"--pairs", "7", "8 to"}},
+		{"check --base HEAD --pairs 10", []string{"--pairs", "10", "8 to 1000, by 4"}},
 		{"check --base HEAD --slice 1ms", []string{"--slice", "1ms", "100ms to"}},
 		{"check --base HEAD --conns 0", []string{"--conns", "1 to"}},
 		{"check --pairs 8", []string{"--pairs", "--base"}},
@@ -208,6 +209,74 @@ func TestPairedCheckCannotJudge(t *testing.T) {
 	}
 }
 
+// TestBuildsOfOneSource: a commit and a working tree with the same files make the same program, to the byte, whatever go.work there is; a file that is not
+// tracked is part of the tree, one that is ignored or was deleted is not, and the tree is left as it was.
+func TestBuildsOfOneSource(t *testing.T) {
+	checkout(t)
+	repo := t.TempDir()
+	write := func(name, text string) {
+		t.Helper()
+		p := filepath.Join(repo, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(p), 0o700), os.WriteFile(p, []byte(text), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("go.mod", "module example.invalid/x\n\ngo 1.26\n")
+	write("bench/main.go", "package main\n\nimport \"runtime\"\n\nfunc main() { _, file, _, _ := runtime.Caller(0); println(file, value) }\n")
+	write("bench/value.go", "package main\n\nconst value = 1\n")
+	write(".gitignore", "ignored.go\n")
+	if err := os.Symlink("value.go", filepath.Join(repo, "bench/link")); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"init", "-q"}, {"add", "."}, {"-c", "user.name=x", "-c", "user.email=x@example.invalid", "commit", "-q", "-m", "x"}} {
+		if _, err := tool(t.Context(), repo, "git", args...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("bench/ignored.go", "no Go")
+	t.Setenv("GOWORK", "/nonexistent/go.work")
+	shop := func(commit bool) (what []byte, src string) {
+		t.Helper()
+		w := &workshop{dir: t.TempDir(), tree: repo, progress: report.NewProgress(os.Stderr)}
+		var err error
+		if src, err = w.checkout(t.Context(), "HEAD"); err == nil && !commit {
+			base := src
+			if src, err = w.copyTree(t.Context()); len(src) != len(base) {
+				t.Errorf("%s and %s are of different length", base, src)
+			}
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		exe, err := w.build(t.Context(), "base", src, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if what, err = os.ReadFile(exe); err != nil {
+			t.Fatal(err)
+		}
+		return what, src
+	}
+	base, _ := shop(true)
+	same, src := shop(false)
+	if !bytes.Equal(base, same) {
+		t.Error("the same source has made another program")
+	}
+	if to, err := os.Readlink(filepath.Join(src, "bench/link")); err != nil || to != "value.go" {
+		t.Errorf("the link is %q, %v", to, err)
+	}
+	write("bench/another.go", "package main\n\nconst value = 2\n") // not tracked
+	if err := os.Remove(filepath.Join(repo, "bench/value.go")); err != nil {
+		t.Fatal(err)
+	}
+	if other, _ := shop(false); bytes.Equal(base, other) {
+		t.Error("another source has made the same program")
+	}
+	if left, err := os.ReadDir(repo); err != nil || len(left) != 4 { // .git, .gitignore, bench, go.mod
+		t.Errorf("the tree has %v, %v", left, err)
+	}
+}
+
 // TestUntarStaysInside: an archive cannot write elsewhere.
 func TestUntarStaysInside(t *testing.T) {
 	for _, h := range []tar.Header{
@@ -245,6 +314,16 @@ func TestPairedOrder(t *testing.T) {
 	}
 	if got != "ABBABAAB" {
 		t.Errorf("order %s", got)
+	}
+	first := [sides]int{}
+	for round := range gate.LeastPairs / pairsPerRound {
+		order := startOrder(round)
+		if first[order[0]]++; order[0] == order[1] {
+			t.Errorf("round %d starts %v", round, order)
+		}
+	}
+	if first[sideBase] != first[sideChange] {
+		t.Errorf("the base's server is the first one %d times, the change's %d times", first[sideBase], first[sideChange])
 	}
 	seen := map[string]int{}
 	for _, l := range o.pairedLoads() {

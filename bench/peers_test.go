@@ -111,7 +111,7 @@ func runPeers(t *testing.T) (r *report.Report, stdout, stderr string) {
 
 // One run has every peer of every transport, each with ours' very same rounds.
 func TestPeers(t *testing.T) {
-	want := []string{"tls 64k-8x4 net + crypto/tls", "tls 64k-8x4 nbio TLS", "tls 64k-8x4 tokio-rustls", "tcp 64k-8x4 gnet", "quic 64k-one-way quic-go"}
+	want := []string{"tls 64k-8x4 net + crypto/tls", "tls 64k-8x4 nbio TLS", "tls 64k-8x4 tokio-rustls", "tls 64k-8x4 ours without TLS", "tcp 64k-8x4 gnet", "quic 64k-one-way quic-go"}
 	missing := tokioAvailable(t)
 	if missing != nil {
 		want = slices.Delete(want, 2, 3)
@@ -123,7 +123,11 @@ func TestPeers(t *testing.T) {
 		if len(p.Rounds) != 1 || p.Ours.FPSPerCore <= 0 || p.Peer.FPSPerCore <= 0 || p.Peer.Session.Established == 0 {
 			t.Errorf("%+v", p)
 		}
-		if s := p.Peer.Session; p.Transport == load.TLS && (s.Suite != p.Ours.Session.Suite || s.Resumed != s.Established || s.Group == "") {
+		if s := p.Peer.Session; p.PeerName == "ours without TLS" {
+			if s.Suite != "" || p.Target != plainCPULimit {
+				t.Errorf("without TLS: negotiated %+v, target %v", s, p.Target)
+			}
+		} else if p.Transport == load.TLS && (s.Suite != p.Ours.Session.Suite || s.Resumed != s.Established || s.Group == "") {
 			t.Errorf("%s negotiated %+v, ours %+v", p.PeerName, s, p.Ours.Session)
 		}
 		if p.Transport == load.TLS && p.Rounds[0].Ours.Target != r.Compare[0].Rounds[0].Ours.Target {
@@ -227,8 +231,8 @@ func TestPeerThatBreaks(t *testing.T) {
 // peersRefusals are those of ronbench peers.
 func peersRefusals() []refusal {
 	return []refusal{
-		{"peers --peers nettls,nobody", []string{"--peers", "nobody", "nettls, nbio, tokio-rustls, gnet, quic-go"}},
-		{"peers --gate --peers nbio,tokio-rustls", []string{"--gate", "nettls, gnet or quic-go"}},
+		{"peers --peers nettls,nobody", []string{"--peers", "nobody", "nettls, nbio, tokio-rustls, plain, gnet, quic-go"}},
+		{"peers --gate --peers nbio,tokio-rustls", []string{"--gate", "nettls, plain, gnet or quic-go"}},
 		{"peers --peers=", []string{"--peers", "none"}},
 		{"peers --peers gnet --workloads 64k-8x16", []string{"--workloads", "64k-8x16", "4k-50x1, 4k-50x16, 1k-200x4, 64k-8x4"}},
 		{"peers --workloads 16k-open", []string{"--workloads", "16k-open", "64k-one-way"}},

@@ -81,6 +81,9 @@ func TestRunbook(t *testing.T) {
 	steps := readRunbook(t)
 	titles := []string{"", "1. Reproduce quickly", "2. Flame graph", "3. Stalls", "4. Metrics", "5. Knob sweep", "6. Chaos off", "7. Network check",
 		"8. Memory check", "9. Tor readiness", "10. Document"}
+	if last := len(steps) - 1; last > 0 && steps[last].title == "When an alert fires" && len(steps[last].blocks) == 0 {
+		steps = steps[:last] // it sends the reader to the steps, and has no commands of its own
+	}
 	if len(steps) != len(titles) {
 		t.Fatalf("%d chapters, the seed has ten steps", len(steps)-1)
 	}

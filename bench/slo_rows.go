@@ -104,21 +104,26 @@ func (r *sloRow) without(why error) report.SLORow {
 	return report.SLORow{ID: id, Phase: r.name, What: r.what, Verdict: report.LeftOut, Why: why.Error()}
 }
 
-// sloChild runs another command of ronbench, and reads its report. missing is why there is none, where the row may be left out.
-func (a *app) sloChild(ctx context.Context, o *sloOptions, row sloRow, out string) (r *report.Report, missing, err error) {
+// failed is the row in the table where it should have figures and has none.
+func (r *sloRow) failed(why error) report.SLORow {
+	row := r.without(why)
+	row.Verdict = report.Failed
+	return row
+}
+
+// sloChild runs another command of ronbench, which is possible here, and reads its report.
+func (a *app) sloChild(ctx context.Context, o *sloOptions, row sloRow, out string) (*report.Report, error) {
 	args, expected := row.command(o)
 	last := new(lastLine)
 	failed := a.runChild(ctx, io.MultiWriter(a.stderr, last), append(args, "--json", out), expected)
-	r, err = report.Read(out)
+	r, err := report.Read(out)
 	switch {
 	case err == nil && (failed == nil || errors.Is(failed, errChildMissed)): // what was missed is judged here again
-		return r, nil, os.Remove(out)
+		return r, os.Remove(out)
 	case err == nil || !errors.Is(err, os.ErrNotExist):
-		return nil, nil, errors.Join(failed, err)
-	case row.choice(o) == choiceOn && ctx.Err() == nil:
-		return nil, nil, errors.Join(fmt.Errorf("--%s on, and there is no report", row.flag), failed)
+		return nil, errors.Join(failed, err)
 	}
-	return new(report.Report), fmt.Errorf("ronbench %s could not measure: %s", args[0], last.String()), nil
+	return nil, fmt.Errorf("ronbench %s could not measure: %s", args[0], last.String())
 }
 
 // lastLine keeps the last line that is written to it. Any goroutine.

@@ -106,6 +106,15 @@ func TestSLO(t *testing.T) {
 			t.Errorf("per core: %+v", row)
 		}
 	}
+	var kinds []string
+	for _, k := range r.ServerKnobs {
+		if kinds = append(kinds, k.Kind); len(k.Knobs) < 20 {
+			t.Errorf("knobs %+v", k)
+		}
+	}
+	if !slices.Equal(kinds, []string{"tls", "quic"}) {
+		t.Errorf("knobs of %v", kinds)
+	}
 	for i := range r.Phases {
 		p := &r.Phases[i]
 		if p.Limit == nil || p.Limit.Who == "" || p.Limit.Why == "" || p.Client.Usable < 1 || p.ServerUse == nil || p.ServerUse.Usable < 1 {
@@ -123,7 +132,8 @@ func TestSLO(t *testing.T) {
 	}
 }
 
-// Rows that another command measures: its phases are taken over; where it has no report the row is left out with its last words, or is an error.
+// Rows that another command measures: its phases and its server's knobs are taken over; where it has no report, though it is possible here, the
+// row has failed, with the command's last words, whether it was asked for or not.
 func TestSLORowOfAnotherCommand(t *testing.T) {
 	t.Setenv(asMain, "1")
 	a := &app{stdout: os.Stdout, stderr: os.Stderr}
@@ -134,19 +144,22 @@ func TestSLORowOfAnotherCommand(t *testing.T) {
 	good := row("--rps 100 --conns 2 --duration 300ms --warmup 0s --quic=false")
 	bad := row("tcp_echo_client --target tcp://127.0.0.1:1 --conns 1")
 	r := new(report.Report)
-	missing, err := a.sloRow(t.Context(), &sloOptions{tor: choiceAuto}, good, makeCert(t), r)
-	if missing != nil || err != nil || len(r.Phases) != 1 || r.Phases[0].Name != "x, open loop" {
-		t.Errorf("%v, %v, %+v", missing, err, r.Phases)
+	err := a.sloRow(t.Context(), &sloOptions{tor: choiceAuto}, good, makeCert(t), r)
+	if err != nil || len(r.Phases) != 1 || r.Phases[0].Name != "x, open loop" || len(r.ServerKnobs) != 1 || r.ServerKnobs[0].Kind != "tls" {
+		t.Errorf("%v, %+v, %+v", err, r.Phases, r.ServerKnobs)
 	}
-	missing, err = a.sloRow(t.Context(), &sloOptions{tor: choiceAuto}, bad, makeCert(t), r)
-	if err != nil || missing == nil || !strings.Contains(missing.Error(), "no connection to 127.0.0.1:1") {
-		t.Errorf("%v, %v", missing, err)
-	}
-	if left := bad.without(missing); left.Verdict != report.LeftOut || left.ID != "x_p95" || left.Why == "" {
-		t.Errorf("%+v", left)
-	}
-	if missing, err = a.sloRow(t.Context(), &sloOptions{tor: choiceOn}, bad, makeCert(t), r); err == nil || missing != nil {
-		t.Errorf("%v, %v", missing, err)
+	for _, choice := range []string{choiceAuto, choiceOn} {
+		o := &sloOptions{tor: choice, chosen: []sloRow{bad}, json: filepath.Join(t.TempDir(), "slo.json")}
+		var out strings.Builder
+		b := &app{stdout: &out, stderr: os.Stderr, judge: easy()}
+		if err := b.slo(t.Context(), o); !errors.Is(err, errMissed) {
+			t.Errorf("%s: %v", choice, err)
+		}
+		got, err := report.Read(o.json)
+		if err != nil || got.Pass || len(got.SLO) != 1 || got.SLO[0].Verdict != report.Failed || got.SLO[0].ID != "x_p95" ||
+			!strings.Contains(got.SLO[0].Why, "no connection to 127.0.0.1:1") || !strings.Contains(out.String(), "no connection to 127.0.0.1:1") {
+			t.Errorf("%s: %v, %+v\n%s", choice, err, got, out.String())
+		}
 	}
 	unable := good
 	unable.able = func(*app) error { return errors.New("no") }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"math/rand/v2"
 	"time"
 
@@ -26,6 +27,9 @@ const (
 	minP99 = 100
 	// lanePause is the pause after a lane that could not be opened.
 	lanePause = 500 * time.Millisecond
+	// lastOpen is how long connections that are being opened when the run ends may still take: cut off, the server would see them fail.
+	// It is longer than the library's clients wait for a server; what takes longer over Tor is cut off all the same.
+	lastOpen = 30 * time.Second
 )
 
 // lane is a group of connections of one transport.
@@ -69,7 +73,7 @@ func (s *soakRun) keep(ctx context.Context, l lane) {
 		l.load.Window = max(life, load.MinWindow)
 		l.load.RPS = s.share(l)
 		p, err := s.generation(ctx, l)
-		s.count(ctx, l, p, err)
+		s.count(l, p, err)
 		if err != nil {
 			_ = sched.Sleep(ctx, lanePause) // the loop looks at ctx
 		}
@@ -97,7 +101,8 @@ func (s *soakRun) share(l lane) int {
 	return int(max(rate/2/float64(l.of), 1))
 }
 
-// generation is one life of a lane's connections.
+// generation is one life of a lane's connections. One that has begun when ctx ends is opened and closed in good order; what the end of the
+// run has kept from that, after lastOpen, is errCutOff.
 func (s *soakRun) generation(ctx context.Context, l lane) (*report.Phase, error) {
 	nc := load.NetConfig{Transport: l.srv.transport, Addr: l.srv.addr, ServerName: "127.0.0.1", Loops: 1, HighWater: l.load.HighWater()}
 	nc.QUIC.KeepAlive = clientKeepAlive // at a low rate a stream is silent for long
@@ -113,20 +118,43 @@ func (s *soakRun) generation(ctx context.Context, l lane) (*report.Phase, error)
 	if err != nil {
 		return nil, err
 	}
+	opening, cancel := outlive(ctx, lastOpen)
+	defer cancel()
 	fleet, err := load.NewFleet(l.load, n)
 	if err == nil {
-		err = fleet.Open(ctx, l.resume, nil)
+		err = fleet.Open(opening, l.resume, nil)
 	}
 	if err != nil {
+		if opening.Err() != nil {
+			err = errCutOff
+		}
 		_ = n.Close() // the first error says more
 		return nil, err
 	}
-	return fleet.Measure(ctx, load.Hooks{Begin: func() {}, End: func() {}})
+	loaded, cut := context.WithCancel(context.WithoutCancel(ctx))
+	defer cut()
+	stop := func() bool { return false }
+	p, err := fleet.Measure(loaded, load.Hooks{Begin: func() { stop = context.AfterFunc(ctx, cut) }, End: func() {}})
+	stop()
+	return p, err
 }
 
-// count adds what a generation has done. One that the end of the run has kept from beginning has done nothing.
-func (s *soakRun) count(ctx context.Context, l lane, p *report.Phase, err error) {
-	if err != nil && ctx.Err() != nil {
+// errCutOff is a lane that the end of the run has kept from beginning: it has done nothing, and nothing is wrong with it.
+var errCutOff = errors.New("the run ended before the connections were open")
+
+// outlive is a context that ends so long after ctx, or with cancel.
+func outlive(ctx context.Context, by time.Duration) (context.Context, context.CancelFunc) {
+	later, end := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		_ = sched.Sleep(later, by) // whichever comes first
+		end()
+	})
+	return later, func() { stop(); end() }
+}
+
+// count adds what a generation has done.
+func (s *soakRun) count(l lane, p *report.Phase, err error) {
+	if errors.Is(err, errCutOff) {
 		return
 	}
 	s.mu.Lock()
@@ -139,11 +167,30 @@ func (s *soakRun) count(ctx context.Context, l lane, p *report.Phase, err error)
 		return
 	}
 	into.Conns += p.Session.Established
+	if l.resume {
+		into.Asked += p.Session.Established
+	}
 	into.Resumed += p.Session.Resumed
 	into.Frames += p.Frames
 	into.Errors.Add(&p.Errors)
 	into.Note(p.Errors.FirstError)
 	if p.Latency.Count >= minP99 {
 		s.state.Add(l.srv.transport+" p99", "ms", s.elapsed(), p.Latency.P99)
+	}
+}
+
+// ended adds what a server says in the end of the connections that it saw fail, and how many of them the chaos has made. Both are of
+// the same segment: of one that a crash has ended neither is known.
+func (s *soakRun) ended(transport string, r *report.Server) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := s.state.Load(transport)
+	l.ServerFailed += r.Failed
+	l.Harmed += s.harmed[transport]
+	for why, n := range r.Rejected {
+		if l.ServerReasons == nil {
+			l.ServerReasons = make(map[string]uint64)
+		}
+		l.ServerReasons[why] += n
 	}
 }

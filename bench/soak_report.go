@@ -43,16 +43,27 @@ const shortSeries = 240
 // judged are the series with their verdicts. The lock is held.
 func (s *soakRun) judged() []report.SoakSeries {
 	var out []report.SoakSeries
-	all := allowances()
+	all, machine := allowances(), s.machine()
 	for _, o := range s.state.Series {
 		a, ok := all[o.Name[strings.LastIndexByte(o.Name, ' ')+1:]]
 		if !ok {
 			continue
 		}
-		out = append(out, report.SoakSeries{Name: o.Name, Unit: o.Unit, Kind: a.kind, Allowance: a.Allowance, Result: s.state.Judge(o, a.Allowance)})
+		j := report.SoakSeries{Name: o.Name, Unit: o.Unit, Kind: a.kind, Allowance: a.Allowance, Result: s.state.Judge(o, a.Allowance)}
+		j.Excuse(machine)
+		out = append(out, j)
 	}
 	slices.SortStableFunc(out, func(a, b report.SoakSeries) int { return strings.Compare(a.Name, b.Name) })
 	return out
+}
+
+// machine is what the machine has done until now. The lock is held.
+func (s *soakRun) machine() report.Machine {
+	m := report.Machine{Others: afterWarmup(s.state, s.state.Get(report.SoakOthers, unitPct))}
+	if s.state.Periods > 0 {
+		m.InBand = 100 * float64(s.state.InBand) / float64(s.state.Periods)
+	}
+	return m
 }
 
 // soFar is the verdict of all series in a few words. The lock is held.
@@ -93,10 +104,15 @@ func (s *soakRun) report() *report.Soak {
 	for _, name := range slices.Sorted(maps.Keys(st.Loads)) {
 		r.Loads = append(r.Loads, *st.Loads[name])
 	}
-	if st.Periods > 0 {
-		r.InBand = 100 * float64(st.InBand) / float64(st.Periods)
+	for _, of := range [][2]string{{report.SoakRate, unitRate}, {report.SoakCPU, unitPct}, {report.SoakOthers, unitPct}} {
+		o := st.Get(of[0], of[1])
+		j := report.SoakSeries{Name: o.Name, Unit: o.Unit}
+		j.T, j.V = o.Short(shortSeries, st.Starts)
+		r.Shown = append(r.Shown, j)
 	}
-	r.CPUMean = afterWarmup(st, st.Get(cpuSeries, "%"))
+	m := s.machine()
+	r.InBand, r.Others = m.InBand, m.Others
+	r.CPUMean = afterWarmup(st, st.Get(report.SoakCPU, unitPct))
 	return r
 }
 

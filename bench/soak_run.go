@@ -30,6 +30,9 @@ const (
 	crowdAgain = 2 * time.Second
 	crowdDrip  = time.Second
 	resetEvery = time.Second
+	// restWait is how long a server may take to see that all connections have ended, on a slow and busy machine too.
+	restWait = 30 * time.Second
+	restPoll = 50 * time.Millisecond
 )
 
 // soakRun is a segment of a soak: from a start of its servers to their end.
@@ -43,7 +46,7 @@ type soakRun struct {
 
 	crowd  *hostile.Crowd             // nil without chaos
 	resets map[string]*hostile.Resets // by transport
-	harmed map[string]uint64          // by transport: what was counted of this segment
+	harmed map[string]uint64          // by transport: connections of the chaos in this segment; counted when it ends, as those that servers saw fail
 	before soak.State                 // what was counted in the segments before
 	vitals map[string]vitals
 
@@ -77,9 +80,10 @@ func (a *app) soak(ctx context.Context, o *soakOptions) (err error) {
 	if s.servers, err = a.startSoakServers(ctx, o); err != nil {
 		return err
 	}
+	s.state.Config.Tor = o.Tor // known now
 	err = s.run(ctx)
 	r.Interrupted = ctx.Err() != nil && s.state.Left() > 0
-	err = errors.Join(err, s.servers.close(r, s.state), s.save())
+	err = errors.Join(err, s.servers.close(r, s), s.save())
 	r.Soak = s.report()
 	if err != nil { // what hours have shown is told all the same
 		r.Soak.Broken = err.Error()
@@ -108,6 +112,9 @@ func (s *soakRun) save() error {
 	return s.state.Save(s.o.checkpoint)
 }
 
+// loadName is the load's own process in the names of series.
+const loadName = "load"
+
 // run is the segment: load and chaos beside the controller, until the time is up or ctx ends.
 func (s *soakRun) run(ctx context.Context) error {
 	s.before, s.base, s.began = *s.state, s.state.ElapsedS, time.Now()
@@ -129,10 +136,33 @@ func (s *soakRun) run(ctx context.Context) error {
 	wg.Wait()
 	progress.Done()
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.state.ElapsedS = s.elapsed()
+	s.state.ElapsedS = min(s.elapsed(), s.o.Duration.Seconds()) // what the last connections took to end is no soaking
 	s.tally()
-	return err
+	s.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	return s.rest()
+}
+
+// rest reads every server once nothing is connected any more: what its pools have still handed out then is lost.
+func (s *soakRun) rest() error {
+	for _, srv := range s.servers.list {
+		var v vitals
+		for until := time.Now().Add(restWait); ; time.Sleep(restPoll) {
+			var err error
+			if v, err = srv.vitals(); err != nil {
+				return err
+			}
+			if v.conns == 0 && v.pool == 0 || time.Now().After(until) {
+				break
+			}
+		}
+		l := s.state.Load(srv.transport) // the lanes have ended
+		l.RestConns += v.conns
+		l.RestBuffers += v.pool
+	}
+	return nil
 }
 
 // startChaos begins what is hostile, on connections of its own. The crowd goes to the TLS server: what it does is of TCP.
@@ -167,25 +197,20 @@ func (s *soakRun) tally() {
 	if s.crowd == nil {
 		return
 	}
-	harmed := make(map[string]uint64)
 	st.Resets = s.before.Resets
 	for t, r := range s.resets {
 		done, not := r.Counts()
 		st.Resets += done
-		harmed[t] = done + not
+		s.harmed[t] = done + not
 	}
 	st.Crowd, st.CrowdEnd = s.before.Crowd, s.before.CrowdEnd
 	c := s.crowd.Counts()
 	for _, n := range c.Opened {
 		st.Crowd += n
 	}
-	harmed[load.TLS] += st.Crowd - s.before.Crowd + c.Failed
+	s.harmed[load.TLS] += st.Crowd - s.before.Crowd + c.Failed
 	for _, n := range c.Ended {
 		st.CrowdEnd += n
-	}
-	for t, n := range harmed {
-		st.Load(t).Harmed += n - s.harmed[t]
-		s.harmed[t] = n
 	}
 }
 
@@ -209,15 +234,15 @@ func (s *soakRun) control(ctx context.Context, progress *report.Progress) error 
 	period := s.o.Life / 2
 	later := func(d time.Duration) due { return due{every: d, next: s.began.Add(d)} }
 	sample, govern, rotate, save := due{every: s.o.SampleEvery}, later(period), later(s.o.Rotate), later(savePause)
-	cores, err := proc.CoreTimes()
+	from, err := proc.CoreTimes()
 	if err != nil {
 		return err
 	}
-	from := cores
+	var last coreUse
 	for {
 		now := time.Now()
 		if sample.now(now) {
-			if err := s.sample(&cores); err != nil {
+			if err := s.sample(&last); err != nil {
 				return err
 			}
 			progress.Line(now, s.line())
@@ -270,32 +295,52 @@ func (s *soakRun) govern(busy float64) {
 	s.state.Rate = s.gov.Next(busy)
 }
 
-// sample reads every process and the cores, which are those of the last sample before.
-func (s *soakRun) sample(cores *[]proc.CoreTime) error {
-	type reading struct {
-		name string
-		proc.Sample
-		vitals
-	}
-	var all []reading
+// soakReading is what a sample has of one process.
+type soakReading struct {
+	name string
+	proc.Sample
+	vitals
+}
+
+// readings are those of every process.
+func (s *soakRun) readings() ([]soakReading, error) {
+	var all []soakReading
 	for _, srv := range s.servers.list {
 		v, err := srv.vitals()
 		if err != nil {
-			return err
+			return nil, err
 		}
 		p, err := proc.Take(srv.PID())
 		if err != nil {
-			return err
+			return nil, err
 		}
-		all = append(all, reading{srv.transport + " server", p, v})
+		all = append(all, soakReading{srv.transport + " server", p, v})
 	}
 	own, err := proc.Take(os.Getpid())
+	return append(all, soakReading{loadName, own, ownVitals()}), err
+}
+
+// Units of the series that have no verdict.
+const (
+	unitPct  = "%"
+	unitRate = "requests/s"
+)
+
+// coreUse is a reading of the cores, and of what of their time was this run's.
+type coreUse struct {
+	cores []proc.CoreTime
+	own   time.Duration
+	at    time.Time
+}
+
+// sample reads every process and the cores, which are those of the last sample before.
+func (s *soakRun) sample(last *coreUse) error {
+	all, err := s.readings()
 	if err != nil {
 		return err
 	}
-	all = append(all, reading{"load", own, ownVitals()})
-	to, err := proc.CoreTimes()
-	if err != nil {
+	to := coreUse{at: time.Now()}
+	if to.cores, err = proc.CoreTimes(); err != nil {
 		return err
 	}
 	s.mu.Lock()
@@ -303,23 +348,31 @@ func (s *soakRun) sample(cores *[]proc.CoreTime) error {
 	t := s.elapsed()
 	s.state.ElapsedS = t
 	for _, r := range all {
+		to.own += r.CPU
 		s.state.Add(r.name+" rss", "B", t, float64(r.RSS))
 		s.state.Add(r.name+" fds", "count", t, float64(r.FDs))
 		s.state.Add(r.name+" goroutines", "count", t, float64(r.goroutines))
 		s.state.Add(r.name+" heap", "B", t, float64(r.heapLive))
-		if r.name != "load" {
+		if r.name != loadName {
 			s.state.Add(r.name+" buffers", "B", t, float64(r.pool))
 		}
 		s.vitals[r.name] = r.vitals
 	}
-	s.state.Add(cpuSeries, "%", t, busy(*cores, to))
-	*cores = to
+	if last.own > 0 {
+		all := busy(last.cores, to.cores)
+		s.state.Add(report.SoakCPU, unitPct, t, all)
+		s.state.Add(report.SoakOthers, unitPct, t, max(all-share(to.own-last.own, to.at.Sub(last.at), len(to.cores)), 0))
+		s.state.Add(report.SoakRate, unitRate, t, s.state.Rate)
+	}
+	*last = to
 	s.tally()
 	return nil
 }
 
-// cpuSeries is the name of the series of how busy the cores are. It has no verdict: the governor holds it.
-const cpuSeries = "cpu"
+// share is what a time of CPU is of all cores, per cent.
+func share(cpu, wall time.Duration, cores int) float64 {
+	return 100 * cpu.Seconds() / max(wall.Seconds()*float64(cores), 1e-9)
+}
 
 // line is the progress.
 func (s *soakRun) line() string {
@@ -341,6 +394,6 @@ func (s *soakRun) line() string {
 		failed += s.state.Load(t).Errors.Total()
 	}
 	return fmt.Sprintf("soak: %s of %s, %.0f requests/s, cpu %.0f %%, p99 %s ms, rss %s, %d errors, so far %s",
-		time.Duration(s.elapsed()*float64(time.Second)).Round(time.Second), s.o.Duration, s.state.Rate, last(cpuSeries),
+		time.Duration(s.elapsed()*float64(time.Second)).Round(time.Second), s.o.Duration, s.state.Rate, last(report.SoakCPU),
 		strings.Join(p99, " "), strings.Join(rss, " "), failed, s.soFar())
 }

@@ -15,7 +15,6 @@ import (
 	"github.com/ron-transport/ron-transport/bench/internal/child"
 	"github.com/ron-transport/ron-transport/bench/internal/load"
 	"github.com/ron-transport/ron-transport/bench/internal/report"
-	"github.com/ron-transport/ron-transport/bench/internal/soak"
 	"github.com/ron-transport/ron-transport/tor"
 	"github.com/ron-transport/ron-transport/tor/torlab"
 )
@@ -57,8 +56,17 @@ func (a *app) startSoakServers(ctx context.Context, o *soakOptions) (s *soakServ
 	if !o.Tor {
 		return s, nil
 	}
-	return s, a.startSoakTor(ctx, s)
+	err = a.startSoakTor(ctx, s)
+	if errors.Is(err, errNoNetwork) && o.tor == choiceAuto && ctx.Err() == nil {
+		fmt.Fprintf(a.stderr, "Tor is left out: %v\n", err)
+		o.Tor, o.noTor = false, err.Error()
+		err = nil
+	}
+	return s, err
 }
+
+// errNoNetwork is a private Tor network that did not come up: tor's own matter, or the machine's. What fails on it is ours.
+var errNoNetwork = errors.New("no private Tor network")
 
 // startSoakTor brings the private network up, the onion service on it, and what dials it.
 func (a *app) startSoakTor(ctx context.Context, s *soakServers) (err error) {
@@ -68,7 +76,7 @@ func (a *app) startSoakTor(ctx context.Context, s *soakServers) (err error) {
 	}})
 	progress.Done()
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: %w", errNoNetwork, err)
 	}
 	exe, err := os.Executable()
 	if err != nil {
@@ -131,8 +139,8 @@ func (s *soakServers) roots() *x509.CertPool {
 	return pool
 }
 
-// close ends everything. With r the servers' reports go there, and what they saw fail to st.
-func (s *soakServers) close(r *report.Report, st *soak.State) error {
+// close ends everything. With r the servers' reports go there, and what they saw fail to the state of run.
+func (s *soakServers) close(r *report.Report, run *soakRun) error {
 	var errs []error
 	for _, srv := range s.list {
 		var into *report.Server
@@ -143,7 +151,7 @@ func (s *soakServers) close(r *report.Report, st *soak.State) error {
 			errs = append(errs, err)
 			continue
 		}
-		st.Load(srv.transport).ServerFailed += into.Failed
+		run.ended(srv.transport, into)
 		switch srv.transport {
 		case load.TLS:
 			r.Server = into

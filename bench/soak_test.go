@@ -5,15 +5,18 @@ import (
 	"bytes"
 	"context"
 	"crypto/x509"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/ron-transport/ron-transport/bench/internal/drift"
+	"github.com/ron-transport/ron-transport/bench/internal/load"
 	"github.com/ron-transport/ron-transport/bench/internal/report"
 	"github.com/ron-transport/ron-transport/bench/internal/soak"
 )
@@ -66,6 +69,8 @@ func soakRefusals() []refusal {
 		{"soak --tor maybe", []string{"--tor", "maybe", "auto, on, off"}},
 		{"soak --resume x --tor off --conns 5", []string{"--resume", "--conns", "--tor"}},
 		{"soak --resume /nonexistent", []string{"--resume", "/nonexistent"}},
+		{"soak --tor off --checkpoint x --json ./x", []string{"--json", "./x", "another file"}},
+		{"soak --tor off --checkpoint x --html x", []string{"--html", "another file"}},
 		{"soak --tor off --checkpoint /nonexistent/x", []string{"--checkpoint", "/nonexistent"}},
 	}
 }
@@ -121,10 +126,14 @@ func TestSoakIsInterruptedAndResumed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	status, stdout, stderr := run(t, easy(), "soak", "--resume", state, "--json", out)
+	page := filepath.Join(dir, "soak.html")
+	status, stdout, stderr := run(t, easy(), "soak", "--resume", state, "--json", out, "--html", page)
 	r, err := report.Read(out)
 	if err != nil {
 		t.Fatalf("exit status %d, %v\n%s%s", status, err, stdout, stderr)
+	}
+	if b, err := os.ReadFile(page); err != nil || !strings.Contains(string(b), "Soak over time") {
+		t.Errorf("no page of the soak: %v", err)
 	}
 	s := r.Soak
 	if r.Interrupted || (status == exitOK) != r.Pass || len(s.Segments) != 2 || s.Segments[1] != st.ElapsedS || s.ElapsedS < 10 {
@@ -135,6 +144,9 @@ func TestSoakIsInterruptedAndResumed(t *testing.T) {
 	}
 	for i, l := range s.Loads {
 		before := first.Soak.Loads[i]
+		if l.RestConns != 0 || l.RestBuffers != 0 {
+			t.Errorf("at rest: %+v", l)
+		}
 		if l.Errors.Total() != 0 || l.Fleets <= before.Fleets || l.Frames <= before.Frames || l.Resumed == 0 || l.Conns <= l.Resumed {
 			t.Errorf("%+v after %+v", l, before)
 		}
@@ -159,6 +171,7 @@ func TestSoakIsInterruptedAndResumed(t *testing.T) {
 // A server that leaks is caught, and the run fails.
 func TestSoakCatchesALeak(t *testing.T) {
 	t.Setenv(leaky, "1")
+	leaked := []string{"tls server rss", "tls server fds", "tls server goroutines"}
 	out := filepath.Join(t.TempDir(), "soak.json")
 	for d := 6 * time.Second; ; d *= 2 { // longer on a machine that is too busy for as many samples as a verdict needs
 		status, stdout, stderr := run(t, easy(), soakArgs(d.String(), out, "--chaos=false")...)
@@ -169,12 +182,12 @@ func TestSoakCatchesALeak(t *testing.T) {
 		found, unclear := map[string]bool{}, false
 		for _, j := range r.Soak.Judge {
 			found[j.Name] = j.Result.Verdict == drift.Growing
-			unclear = unclear || strings.HasPrefix(j.Name, "tls server") && j.Result.Verdict == drift.Unclear
+			unclear = unclear || slices.Contains(leaked, j.Name) && j.Result.Verdict == drift.Unclear
 		}
 		if unclear && d < time.Minute {
 			continue
 		}
-		for _, name := range []string{"tls server rss", "tls server fds", "tls server goroutines"} {
+		for _, name := range leaked {
 			if !found[name] {
 				t.Errorf("no leak of %s is shown", name)
 			}
@@ -200,6 +213,56 @@ func TestSoakTellsThatAServerDied(t *testing.T) {
 	}
 	if s := r.Soak; status != exitFailed || r.Pass || r.Interrupted || s.ElapsedS > 110 || !strings.Contains(s.Broken, "tls_echo_server") || len(s.Judge) == 0 {
 		t.Errorf("exit status %d\n%s%s", status, stdout, stderr)
+	}
+}
+
+// What is being opened when the run ends gets its time, and no more.
+func TestOutlive(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		later, end := outlive(ctx, lastOpen)
+		defer end()
+		cancel()
+		if time.Sleep(lastOpen - time.Nanosecond); later.Err() != nil {
+			t.Error("ended too soon")
+		}
+		if time.Sleep(2 * time.Nanosecond); later.Err() == nil {
+			t.Error("not ended")
+		}
+		ctx, cancel = context.WithCancel(t.Context())
+		later, end = outlive(ctx, lastOpen)
+		if end(); later.Err() == nil || ctx.Err() != nil {
+			t.Errorf("%v, %v after its end", later.Err(), ctx.Err())
+		}
+		cancel()
+	})
+}
+
+// A lane that cannot be opened is an error, but for one that the end of the run has kept from it.
+func TestLaneIsCounted(t *testing.T) {
+	s := &soakRun{state: soak.New(soak.Config{}, time.Now())}
+	l := lane{srv: &serverProcess{transport: "tls"}, load: load.Config{Conns: 3}}
+	s.count(l, nil, errCutOff)
+	if got := s.state.Load("tls"); got.Errors.Total() != 0 || got.Fleets != 0 {
+		t.Errorf("%+v of one that was cut off", got)
+	}
+	s.count(l, nil, errors.New("refused"))
+	if got := s.state.Load("tls"); got.Errors.DialFailed != 3 || got.Failed != "refused" {
+		t.Errorf("%+v", got)
+	}
+}
+
+// What the servers saw fail and what the chaos made is counted at a segment's end, both or neither.
+func TestHarmIsCountedWithWhatServersSaw(t *testing.T) {
+	s := &soakRun{state: soak.New(soak.Config{}, time.Now()), harmed: map[string]uint64{"tls": 5}}
+	if l := s.state.Load("tls"); l.Harmed != 0 {
+		t.Fatalf("%+v before the end", l)
+	}
+	for range 2 {
+		s.ended("tls", &report.Server{Failed: 7, Rejected: map[string]uint64{"io": 2}})
+	}
+	if l := s.state.Load("tls"); l.Harmed != 10 || l.ServerFailed != 14 || l.ServerReasons["io"] != 4 {
+		t.Errorf("%+v after two segments", l)
 	}
 }
 

@@ -158,7 +158,7 @@ func measureStorm(ctx context.Context, m *sweepJob) (pt report.SweepPoint, proof
 		return pt, "", err
 	}
 	pt.Errors = p.Errors.Total()
-	return pt, fmt.Sprintf("%d of %d handshakes complete, %d shed", counts.Completed, counts.Offered, counts.Shed), nil
+	return pt, m.knob.proof(p, &r) + fmt.Sprintf("; %d of %d handshakes complete, %d shed", counts.Completed, counts.Offered, counts.Shed), nil
 }
 
 // storm measures one window of the load within a storm.

@@ -12,7 +12,8 @@ import (
 func folders() map[string]string {
 	return map[string]string{"pool": "pool", "framer": "framer", "reactor": "reactor", "tls": "tls", "certs": "tls/certs", "quic": "quic", "bench": "bench", "tor": "tor", "control": "tor/control",
 		"torlab": "tor/torlab", "load": "bench/internal/load", "html": "bench/internal/html", "netem": "scripts/netem", "impair": "scripts/netem/impair",
-		"adversary": "bench/internal/adversary", "docs": "docs", "readiness": "pool/readiness", "latency": "pool/latency", "gateway": "examples/gateway"}
+		"adversary": "bench/internal/adversary", "docs": "docs", "readiness": "pool/readiness", "latency": "pool/latency", "gateway": "examples/gateway",
+		"nodes": "bench/internal/nodes", "report": "bench/internal/report", "eventlog": "pool/eventlog", "dashboards": "dashboards", "drift": "bench/internal/drift"}
 }
 
 // functions are the tests, fuzz targets and examples in a folder.

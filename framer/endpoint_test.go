@@ -29,7 +29,7 @@ func TestOptions(t *testing.T) {
 	st := new(Stats)
 	list := []string{"quic"}
 	e, err := NewEndpoint(&fakeHandler{}, Options{Stats: st, Transports: list})
-	if err != nil || e.Stats() != st || e.o.MaxFrame != MaxFrame || e.o.MaxInflight != 64 || e.o.MaxStreams != 1024 {
+	if err != nil || e.Stats() != st || e.o.MaxFrame != MaxFrame || e.o.MaxInflight != 64 || e.o.MaxStreams != 1024 || e.o.MaxInflated != 8<<20 || e.o.EarlyApps != nil {
 		t.Errorf("defaults %+v, %v", e.o, err)
 	}
 	if list[0] = "changed"; e.o.Transports[0] != "quic" {

@@ -11,6 +11,9 @@ import (
 	"github.com/ron-transport/ron-transport/reactor"
 )
 
+// A session on a reactor counts how long its frames are held.
+var _ framer.LoopTransport = (*reactor.Conn)(nil)
+
 // span is what OpenTelemetry would have; its traceparent is the W3C's.
 type span struct {
 	name, traceparent string

@@ -11,10 +11,13 @@ type Frame struct {
 
 	raw      []byte   // the frame's bytes in the input, capacity untouched; nil when not from a Session's input
 	s        *Session // whose OnFrame is running; nil otherwise
-	code     uint16   // the status it was answered with in OnFrame, by Reply or ReplyReserve; else 0
+	code     int32    // the status it was answered with in OnFrame, by Reply or ReplyReserve; else unanswered
 	replied  bool     // answered, or the right to answer has gone to a Retained
 	inflated bool     // Payload is in the session's inflater
 }
+
+// unanswered is the Frame.code of a frame that was not answered in OnFrame: no status, which are numbers of 16 bits.
+const unanswered = -1
 
 // check applies the decoder's rules, in its order, to a frame that is to be sent, and fills in Ver, Len and CapLen.
 func (f *Frame) check(maxFrame uint32) error {

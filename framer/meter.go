@@ -10,8 +10,8 @@ import (
 // LoopTransport is what a Transport on an event loop implements besides; reactor.Conn does. Without it frames are counted all the
 // same, but not how long they were held.
 type LoopTransport interface {
-	// LoopIndex is the number of the loop. Any goroutine.
-	LoopIndex() int
+	// Loop is the number of the loop. Any goroutine.
+	Loop() int
 	// LoopTime is the loop's clock in nanoseconds, read once per turn. Loop only.
 	LoopTime() int64
 }
@@ -32,7 +32,8 @@ func statusIndex(code uint16) int {
 }
 
 // meter is what the sessions of one loop count. They add to it atomically, because endpoints of several reactors may share it, but
-// hardly anybody else does: so no cache line goes from core to core. Answers in OnFrame are added once per OnData, see tally.
+// hardly anybody else does: so no cache line goes from core to core. Frames, and answers in OnFrame with 200, are added once per OnData, see
+// tally; every other answer costs two additions of its own, and a frame that is retained three to six (docs/metrics.md).
 type meter struct {
 	frames    atomic.Uint64
 	responses [numStatuses]atomic.Uint64
@@ -44,7 +45,7 @@ type meter struct {
 // responded counts a response that was sent.
 func (m *meter) responded(code uint16) { m.responses[statusIndex(code)].Add(1) }
 
-// tally is what one OnData counts, so that a frame costs no atomic operation.
+// tally is what one OnData counts, so that a frame that is answered with 200 in OnFrame costs no atomic operation of its own.
 type tally struct{ frames, ok uint64 }
 
 // answeredNow counts a frame that Reply or ReplyReserve has answered with another status than 200.
@@ -83,7 +84,7 @@ func (s *Stats) Rejected(r Reason) uint64 {
 func (s *Stats) meter(t Transport) *counting {
 	slot := 0
 	if lt, ok := t.(LoopTransport); ok {
-		slot = lt.LoopIndex() % meterSlots
+		slot = lt.Loop() % meterSlots
 	}
 	if m := s.meters[slot].Load(); m != nil {
 		return m
@@ -94,13 +95,16 @@ func (s *Stats) meter(t Transport) *counting {
 
 // Counters is a snapshot of a Stats.
 type Counters struct {
-	Frames    uint64            // frames received, also those that were refused
-	Responses map[uint16]uint64 // responses sent by status, every status of the protocol, and 0 for others; ACKs are not counted
+	Frames uint64 // frames received, also those that were refused, and a header that ended the connection
+	// Responses sent by status: every status of the protocol, and 0 for others. One that comes in many frames (Session.Send) counts once, at
+	// its END and with the status that END has; ACKs are not counted.
+	Responses map[uint16]uint64
 	Rejected  map[Reason]uint64 // what Stats.Rejected tells, every reason
 	Inflight  int64             // frames that handlers hold (Frame.Retain)
 	// Held is how long requests were held, from OnFrame to the answer or the release. The clock is the loop's, which stands still during
 	// a turn: what is answered in OnFrame took less than it can tell and counts in the first bucket. Frames that OnFrame neither answers
-	// nor retains are not in it, nor those whose release came when the connection's loop could not be reached any more.
+	// (Session.Send is no answer to a frame in this sense) nor retains are not in it, nor those whose release came when the connection's
+	// loop could not be reached any more.
 	Held latency.Snapshot
 }
 

@@ -21,8 +21,8 @@ func (s *Session) Send(f *Frame) error {
 		s.ended(f.CorrID)
 	}
 	err := s.write(&f.Header, f.Cap, f.Payload)
-	if err == nil && f.Flags&FlagResp != 0 {
-		s.m.responded(f.Code)
+	if err == nil && f.Flags&(FlagResp|FlagEnd) == FlagResp|FlagEnd {
+		s.m.responded(f.Code) // a response in many frames counts once, with the status of the last
 	}
 	return err
 }
@@ -102,7 +102,7 @@ func (s *Session) Reply(f *Frame, code uint16, payload []byte) error {
 		err = s.t.WriteInPlace(out)
 	}
 	if err == nil {
-		f.code = code
+		f.code = int32(code)
 	}
 	return err
 }
@@ -113,11 +113,12 @@ func (s *Session) ReplyError(f *Frame, e *Error) error {
 		return ErrReplied
 	}
 	f.replied = true
-	s.m.held.ObserveZero(1)
-	if s.e.o.Trace != nil {
-		s.m.status = e.Status()
+	err := s.SendError(&f.Header, e)
+	if err == nil {
+		s.m.held.ObserveZero(1)
+		s.m.noteStatus(s.e.o.Trace, e.Status())
 	}
-	return s.SendError(&f.Header, e)
+	return err
 }
 
 // ReplyReserve answers f, the frame in OnFrame, with RESP|END and n bytes of payload, which it returns to be filled
@@ -132,7 +133,7 @@ func (s *Session) ReplyReserve(f *Frame, code uint16, n int) []byte {
 	if b == nil {
 		return nil
 	}
-	f.replied, f.code = true, code
+	f.replied, f.code = true, int32(code)
 	s.ended(f.CorrID)
 	replyHeader(b, &f.Header, FlagResp|FlagEnd, code, n)
 	return b[HeaderLen:]

@@ -81,12 +81,10 @@ func (r *Retained) Reply(code uint16, payload []byte) error {
 	return r.give(func() uint16 {
 		s := r.s
 		if HeaderLen+len(p) > int(s.peerMax) {
-			_ = s.SendError(&r.Header, &Error{Why: FrameTooLarge, Code: 500, Detail: "the reply is larger than the peer accepts"})
-			return 500
+			return sent(500, s.SendError(&r.Header, &Error{Why: FrameTooLarge, Code: 500, Detail: "the reply is larger than the peer accepts"}))
 		}
 		s.ended(r.CorrID)
-		_ = s.respond(&r.Header, FlagResp|FlagEnd, code, p)
-		return code
+		return sent(code, s.respond(&r.Header, FlagResp|FlagEnd, code, p))
 	})
 }
 
@@ -97,9 +95,16 @@ func (r *Retained) ReplyError(e *Error) error {
 		return ErrReplied
 	}
 	return r.give(func() uint16 {
-		_ = r.s.SendError(&r.Header, e)
-		return e.Status()
+		return sent(e.Status(), r.s.SendError(&r.Header, e))
 	})
+}
+
+// sent is the status of an answer, 0 of one that the session did not take because it is closing.
+func sent(code uint16, err error) uint16 {
+	if err != nil {
+		return 0
+	}
+	return code
 }
 
 // take makes the caller the one who ends r.

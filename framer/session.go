@@ -52,6 +52,7 @@ func (s *Session) take(p []byte, t *tally) (consumed, need int, err error) {
 		rest := p[consumed:]
 		n, err := s.dec.Next(rest, f)
 		if err != nil {
+			t.frames++
 			return consumed, 0, s.fatal(&Header{CorrID: err.(*Error).CorrID}, err.(*Error))
 		}
 		if n == 0 {
@@ -60,14 +61,14 @@ func (s *Session) take(p []byte, t *tally) (consumed, need int, err error) {
 			}
 			return consumed, s.dec.Need(), nil
 		}
-		f.raw, f.s, f.code, f.replied, f.inflated = rest[:n], s, 0, false, false
+		f.raw, f.s, f.code, f.replied, f.inflated = rest[:n], s, unanswered, false, false
+		t.frames++ // before: a handler may panic
 		err = s.handle(f)
 		f.s, f.raw, f.Cap, f.Payload = nil, nil, nil, nil
-		t.frames++
 		if f.code == 200 {
 			t.ok++
-		} else if f.code != 0 {
-			s.m.answeredNow(f.code)
+		} else if f.code != unanswered {
+			s.m.answeredNow(uint16(f.code))
 		}
 		consumed += n
 		if err != nil {

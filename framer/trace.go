@@ -16,7 +16,8 @@ type Trace struct {
 	// as in OnFrame. Loop only.
 	Request func(s *Session, f *Frame) (span any)
 	// Done is called when the frame is answered or released: once for each call of Request. status is that of the answer: 0 when OnFrame
-	// has neither answered nor retained it, and when it was released without an answer. held is the time by the loop's clock, 0 for what is
+	// has neither answered nor retained it, when it was released without an answer, and when the answer was dropped because the session is
+	// closing. held is the time by the loop's clock, 0 for what is
 	// done in OnFrame. h is valid until the call returns. On the loop, or on the goroutine that has released the frame when the loop could
 	// not be reached.
 	Done func(s *Session, h *Header, span any, status uint16, held time.Duration)
@@ -34,6 +35,13 @@ type counting struct {
 	status uint16 // of ReplyError
 }
 
+// noteStatus keeps the status of ReplyError for the span of the request in OnFrame. Without hooks sessions share c.
+func (c *counting) noteStatus(tr *Trace, status uint16) {
+	if tr != nil {
+		c.status = status
+	}
+}
+
 // request gives f to the handler between the hooks.
 func (s *Session) request(tr *Trace, f *Frame) {
 	h := f.Header
@@ -48,9 +56,9 @@ func (s *Session) request(tr *Trace, f *Frame) {
 		if s.ackLater || tr.Done == nil { // retained: it is not done
 			return
 		}
-		status := f.code
-		if status == 0 {
-			status = c.status
+		status := c.status
+		if f.code != unanswered {
+			status = uint16(f.code)
 		}
 		tr.Done(s, &h, span, status, 0)
 	}()

@@ -13,7 +13,7 @@ type clockConn struct {
 	now int64
 }
 
-func (*clockConn) LoopIndex() int    { return 70 } // above meterSlots
+func (*clockConn) Loop() int         { return 70 } // above meterSlots
 func (c *clockConn) LoopTime() int64 { return c.now }
 
 // newClocked is newFake on a transport with a clock.
@@ -72,6 +72,96 @@ func TestCounters(t *testing.T) {
 	// corr 1, 2, 3 and 8 at once, 5 and 6 after 10 ms, 7 after 100 ms
 	if h := n.Held; h.Counts[0] != 4 || h.Count() != 7 || h.Sum != 120*time.Millisecond {
 		t.Errorf("held: %+v", h)
+	}
+}
+
+// TestStreamedResponseCountsOnce: a response in many frames is one response, with the status of its END.
+func TestStreamedResponseCountsOnce(t *testing.T) {
+	st := new(Stats)
+	c := newClocked(t, &fakeHandler{frame: func(s *Session, f *Frame) {
+		for i := range 100 {
+			h := Header{Flags: FlagResp, Code: 206, CorrID: f.CorrID}
+			switch i {
+			case 0:
+				h.Flags |= FlagStart
+			case 99:
+				h.Flags, h.Code = h.Flags|FlagEnd, 500
+			}
+			if err := s.Send(&Frame{Header: h, Payload: []byte("x")}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}}, Options{Stats: st})
+	c.feed(req(t, 1, 0, []byte("one request")))
+	c.turn()
+	n := st.Counters()
+	for code, got := range n.Responses {
+		if want := map[uint16]uint64{500: 1}[code]; got != want {
+			t.Errorf("%d responses with %d, want %d", got, code, want)
+		}
+	}
+}
+
+// TestAnswerOfAClosingSession: an answer that is dropped is no response, and the span's end does not say that it was one.
+func TestAnswerOfAClosingSession(t *testing.T) {
+	for name, answer := range map[string]func(*Retained) error{
+		"Reply":      func(r *Retained) error { return r.Reply(200, nil) },
+		"ReplyError": func(r *Retained) error { return r.ReplyError(&Error{Why: OverCapacity}) },
+	} {
+		st, done := new(Stats), []uint16(nil)
+		var kept *Retained
+		o := Options{Stats: st, Trace: &Trace{Done: func(_ *Session, _ *Header, _ any, status uint16, _ time.Duration) { done = append(done, status) }}}
+		c := newClocked(t, &fakeHandler{frame: func(_ *Session, f *Frame) { kept = f.Retain() }}, o)
+		c.feed(req(t, 1, 0, []byte("x")))
+		c.s.Close(nil)
+		_ = answer(kept)
+		c.turn()
+		n := st.Counters()
+		if n.Responses[200] != 0 || n.Responses[503] != 0 || !slices.Equal(done, []uint16{0}) {
+			t.Errorf("%s: responses %v, spans end with %v", name, n.Responses, done)
+		}
+	}
+}
+
+// TestReplyErrorOfAClosingSession: the same in OnFrame.
+func TestReplyErrorOfAClosingSession(t *testing.T) {
+	st, done := new(Stats), []uint16(nil)
+	o := Options{Stats: st, Trace: &Trace{Done: func(_ *Session, _ *Header, _ any, status uint16, _ time.Duration) { done = append(done, status) }}}
+	c := newClocked(t, &fakeHandler{frame: func(s *Session, f *Frame) {
+		s.Close(nil)
+		if err := s.ReplyError(f, &Error{Why: OverCapacity}); err == nil {
+			t.Error("a closing session has answered")
+		}
+	}}, o)
+	c.feed(req(t, 1, 0, []byte("x")))
+	c.turn()
+	if n := st.Counters(); n.Responses[503] != 0 || n.Held.Count() != 0 || !slices.Equal(done, []uint16{0}) {
+		t.Errorf("%d responses, %d held, spans end with %v", n.Responses[503], n.Held.Count(), done)
+	}
+}
+
+// TestEveryFrameIsCounted: also one whose handler panics, one whose header ends the connection, and an answer with the status 0.
+func TestEveryFrameIsCounted(t *testing.T) {
+	st := new(Stats)
+	c := newClocked(t, &fakeHandler{frame: func(*Session, *Frame) { panic("in a test") }}, Options{Stats: st})
+	func() {
+		defer func() { _ = recover() }()
+		c.feed(req(t, 1, 0, []byte("x")))
+	}()
+	if n := st.Counters().Frames; n != 1 {
+		t.Errorf("%d frames after a panic, want 1", n)
+	}
+	c = newClocked(t, &fakeHandler{}, Options{Stats: st})
+	bad := req(t, 1, 0, []byte("x"))
+	bad[5] = 99 // the version
+	c.feed(bad)
+	if n := st.Counters(); n.Frames != 2 || n.Rejected[BadVersion] != 1 {
+		t.Errorf("%d frames, %d of them of another version; want 2 and 1", n.Frames, n.Rejected[BadVersion])
+	}
+	c = newClocked(t, &fakeHandler{frame: func(s *Session, f *Frame) { _ = s.Reply(f, 0, nil) }}, Options{Stats: st})
+	c.feed(req(t, 1, 0, []byte("x")))
+	if n := st.Counters(); n.Frames != 3 || n.Responses[0] != 1 || n.Held.Count() != 1 {
+		t.Errorf("%d frames, %d responses with no status, %d held; want 3, 1 and 1", n.Frames, n.Responses[0], n.Held.Count())
 	}
 }
 

@@ -79,7 +79,8 @@ type Config struct {
 	Congestion string
 
 	// Logger is told what an operator wants to know: listeners, failed accepts, refusals, panics, the shutdown. docs/metrics.md lists the
-	// events; no peer is named. It is called on goroutines of its own, so it may block; Shutdown waits for them. nil: nothing is told.
+	// events; no peer is named. It is called on one goroutine, in the order of the events, and may block: nothing waits for it but Shutdown,
+	// as long as its context lasts, and a second at least. A record's time is the event's. nil: nothing is told.
 	Logger *slog.Logger
 
 	// PoolBytes is the byte cap on idle buffers per loop; 0 is the pool's default.

@@ -291,9 +291,6 @@ func (c *Conn) LocalAddr() net.Addr {
 // Loop only.
 func (c *Conn) Filter() Filter { return c.filter }
 
-// LoopIndex is the number of the loop that c is on, 0 … Loops()-1. Any goroutine.
-func (c *Conn) LoopIndex() int { return c.loop.id }
-
 // LoopTime is the loop's clock in nanoseconds, monotonic since the Reactor was made: when the turn began. Loop only.
 func (c *Conn) LoopTime() int64 { return c.loop.now }
 

@@ -3,9 +3,10 @@ package reactor
 import (
 	"context"
 	"log/slog"
-	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/ron-transport/ron-transport/pool/eventlog"
 )
 
 // event is something that Config.Logger is told. Messages, levels and fields are frozen (docs/metrics.md): people search for them. None
@@ -43,34 +44,33 @@ func (e event) told() told {
 	}[e]
 }
 
-// events tells a logger. A logger may block, as when nobody reads a pipe, so it is called on a goroutine for each event: there are few.
+// events tells a logger, in order, without waiting for it.
 type events struct {
-	log    *slog.Logger
+	out    *eventlog.Writer
+	pause  time.Duration           // between two events of a kind that is limited
 	last   [numEvents]atomic.Int64 // when it was told; 0: never
 	missed [numEvents]atomic.Uint64
-	mu     sync.Mutex
-	ended  bool // nothing is told any more; guarded by mu
-	tasks  sync.WaitGroup
 }
+
+func newEvents(log *slog.Logger) *events { return &events{out: eventlog.New(log), pause: eventPause} }
 
 // tell tells an event, unless it is limited and was told just now. now is the kernel's clock. What comes after the end is
 // not told. Any goroutine.
 func (e *events) tell(now int64, ev event, attrs ...slog.Attr) {
 	t := ev.told()
-	if t.limited {
-		last := e.last[ev].Load()
-		if last != 0 && now-last < int64(eventPause) || !e.last[ev].CompareAndSwap(last, max(now, 1)) {
-			e.missed[ev].Add(1)
-			return
-		}
-		attrs = append(attrs, slog.Uint64("missed", e.missed[ev].Swap(0)))
-	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.ended {
+	if !t.limited {
+		e.out.Tell(t.level, t.msg, attrs...)
 		return
 	}
-	e.tasks.Go(func() { e.log.LogAttrs(context.Background(), t.level, t.msg, attrs...) })
+	last := e.last[ev].Load()
+	if last != 0 && now-last < int64(e.pause) || !e.last[ev].CompareAndSwap(last, max(now, 1)) {
+		e.missed[ev].Add(1)
+		return
+	}
+	missed := e.missed[ev].Swap(0)
+	if !e.out.Tell(t.level, t.msg, append(attrs, slog.Uint64("missed", missed))...) {
+		e.missed[ev].Add(missed) // the event itself is among those that were lost
+	}
 }
 
 // tell is events.tell for a reactor that may have no logger. Any goroutine.
@@ -94,13 +94,10 @@ func (r *Reactor) tellPanic(v any, stack func() []byte) {
 	}
 }
 
-// tellStopped tells the end of a shutdown and waits until all is told.
-func (r *Reactor) tellStopped(began time.Time, err error) {
+// tellStopped tells the end of a shutdown and waits until all is told, as long as the logger may take for it (eventlog.Writer.End).
+func (r *Reactor) tellStopped(ctx context.Context, began time.Time, err error) {
 	if r.events != nil {
 		r.tell(eventStopped, slog.Duration("took", time.Since(began)), slog.Bool("aborted", err != nil))
-		r.events.mu.Lock()
-		r.events.ended = true
-		r.events.mu.Unlock()
-		r.events.tasks.Wait()
+		r.events.out.End(ctx)
 	}
 }

@@ -8,11 +8,15 @@ import (
 	"log/slog"
 	"maps"
 	"net"
+	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
+	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 )
 
@@ -26,6 +30,13 @@ func (b *logBook) Write(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.buf.Write(p)
+}
+
+// lines is their number.
+func (b *logBook) lines() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return bytes.Count(b.buf.Bytes(), []byte("\n"))
 }
 
 // shapes are the lines as level, message and fields.
@@ -66,6 +77,7 @@ func TestEvents(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	r.events.pause = time.Hour // however slow the machine, each kind has one line
 	lis, err := r.Listen("tcp", "127.0.0.1:0", ListenConfig{Protocol: echo.with})
 	if err != nil {
 		t.Fatal(err)
@@ -98,6 +110,7 @@ func TestEvents(t *testing.T) {
 	for _, c := range conns {
 		_ = c.Close()
 	}
+	waitFor(t, "the last line", func() bool { return book.lines() == len(frozenEvents) })
 	if got := book.shapes(t); !slices.Equal(got, frozenEvents) {
 		t.Errorf("told %q, want %q", got, frozenEvents)
 	}
@@ -109,7 +122,7 @@ func TestEvents(t *testing.T) {
 			t.Errorf("event %d, %q, is not frozen", ev, ev.told().msg)
 		}
 	}
-	r.tell(eventListening) // too late: not told, and no goroutine
+	r.tell(eventListening) // too late: not told
 	if n := len(book.shapes(t)); n != len(frozenEvents) {
 		t.Errorf("%d lines after the end", n)
 	}
@@ -118,14 +131,87 @@ func TestEvents(t *testing.T) {
 // TestMissedEventsAreCounted: what the pause keeps from being told is in the next line.
 func TestMissedEventsAreCounted(t *testing.T) {
 	book := &logBook{}
-	e := &events{log: slog.New(slog.NewJSONHandler(book, nil))}
+	e := newEvents(slog.New(slog.NewJSONHandler(book, nil)))
 	for i := range 5 {
 		e.tell(int64(eventPause)+int64(i), eventRefused)
 	}
-	e.tasks.Wait()
 	e.tell(3*int64(eventPause), eventRefused)
-	e.tasks.Wait()
+	if !e.out.End(t.Context()) {
+		t.Fatal("not all is written")
+	}
 	if out := book.buf.String(); strings.Count(out, "\n") != 2 || !strings.Contains(out, `"missed":0`) || !strings.Contains(out, `"missed":4`) {
 		t.Error(out)
 	}
+}
+
+// TestEventsInOrder: lines come in the order of what they tell, each time.
+func TestEventsInOrder(t *testing.T) {
+	for range 100 {
+		book := &logBook{}
+		r, err := New(Config{Loops: 1, Logger: slog.New(slog.NewTextHandler(book, nil))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := r.Listen("tcp", "127.0.0.1:0", ListenConfig{Protocol: echo.with}); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.Shutdown(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, m := range regexp.MustCompile(`msg="?(listening|[a-z]+ [a-z]+)`).FindAllStringSubmatch(book.buf.String(), -1) {
+			got = append(got, m[1])
+		}
+		if want := []string{"listening", "shutdown began", "listener closed", "shutdown ended"}; !slices.Equal(got, want) {
+			t.Fatalf("told %q, want %q", got, want)
+		}
+	}
+}
+
+// stuck is a logger's handler that waits until it is let go.
+type stuck struct {
+	slog.Handler
+	let chan struct{}
+}
+
+func (s stuck) Handle(context.Context, slog.Record) error { <-s.let; return nil }
+
+// TestStuckLogger: a logger that does not come back keeps nothing up, a Shutdown no longer than its context, and costs one goroutine.
+func TestStuckLogger(t *testing.T) {
+	ignore := goleak.IgnoreCurrent()
+	let := make(chan struct{})
+	r, err := New(Config{Loops: 1, Logger: slog.New(stuck{slog.NewTextHandler(nil, nil), let})})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.events.pause = 1 // a flood
+	for range 2000 {
+		r.tellRefusal(ErrOverCapacity)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- r.Shutdown(ctx) }()
+	select {
+	case err := <-done:
+		if err != nil {
+			t.Error(err) // the connections' end, of which there are none, was in time
+		}
+	case <-time.After(time.Minute):
+		t.Error("Shutdown waits for the logger")
+	}
+	if n := strings.Count(stacks(), "eventlog.(*Writer).write"); n != 1 {
+		t.Errorf("%d goroutines write", n)
+	}
+	close(let)
+	if !r.events.out.End(t.Context()) {
+		t.Error("not all is written")
+	}
+	goleak.VerifyNone(t, ignore)
+}
+
+// stacks are those of all goroutines.
+func stacks() string {
+	b := make([]byte, 1<<20)
+	return string(b[:runtime.Stack(b, true)])
 }

@@ -225,7 +225,7 @@ func (l *loop) timeout() int {
 			at, ok = a.rearmAt, true
 		}
 	}
-	if l.pool.Stats().CachedBytes > 0 && (!ok || l.nextDecay < at) {
+	if (l.pool.Stats().CachedBytes > 0 || l.conns == 0 && l.in != nil) && (!ok || l.nextDecay < at) {
 		at, ok = l.nextDecay, true
 	}
 	if !ok {
@@ -413,7 +413,7 @@ func (l *loop) upkeep() {
 	if l.now >= l.nextDecay {
 		l.nextDecay = l.now + int64(decayEvery)
 		l.pool.Decay()
-		if l.conns == 0 && l.in != nil && !l.in.Shared() {
+		if l.conns == 0 && l.in != nil { // whoever shares it has a reference of their own
 			l.in.Release()
 			l.in = nil
 		}

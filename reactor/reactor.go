@@ -60,7 +60,7 @@ func makeReactor(cfg Config, sys kernel) (*Reactor, error) {
 	r.maxConns.Store(int64(r.cfg.MaxConns))
 	r.peers = newPeers(&r.cfg)
 	if r.cfg.Logger != nil {
-		r.events = &events{log: r.cfg.Logger}
+		r.events = newEvents(r.cfg.Logger)
 	}
 	r.workers = newWorkers(r.cfg.HandshakeWorkers)
 	for i := range r.cfg.Loops {
@@ -195,7 +195,8 @@ func (r *Reactor) forget(lis *Listener) {
 }
 
 // Shutdown stops accepting, lets every protocol say goodbye, drains all connections, and stops the loops. When ctx ends
-// first, what is left is aborted and ctx's error returned. Later calls wait and return the same. Any goroutine except a
+// first, what is left is aborted and ctx's error returned. A Config.Logger that is stuck is waited for as long as ctx, but for a second at
+// least; what it is still to be told is then left to its goroutine. Later calls wait and return the same. Any goroutine except a
 // loop's.
 func (r *Reactor) Shutdown(ctx context.Context) error {
 	r.stopOnce.Do(func() { r.stopErr = r.shutdown(ctx) })

@@ -145,7 +145,7 @@ func (r *Reactor) shutdown(ctx context.Context) error {
 		<-l.done
 	}
 	r.workers.wait()
-	r.tellStopped(began, err)
+	r.tellStopped(ctx, began, err)
 	return err
 }
 

@@ -86,12 +86,16 @@ type keyExchanges struct {
 	other atomic.Uint64 // found no place
 }
 
-// add counts one. Loop only.
+// add counts one; one without a name, of a filter that does not know, as other. Loop only.
 func (k *keyExchanges) add(name string) {
 	for i := range k.name {
 		p := k.name[i].Load()
 		if p == nil {
-			p = &name
+			if name == "" {
+				break
+			}
+			p = new(string) // name itself would be moved to the heap with each call
+			*p = name
 			k.name[i].Store(p)
 		}
 		if *p == name {
@@ -158,6 +162,7 @@ type Stats struct {
 	QueuedBytes                           int64 // output that the kernel has not taken
 	Accepted, Opened, Closed              uint64
 	Handshakes, HandshakesFailed          uint64
+	StepsPeak                             int64  // most handshake steps that ran at once; Config.HandshakeWorkers bounds it
 	AcceptErrors, Refused                 uint64 // failed accepts; connections refused: over a limit (ClosedBy has the reason, but for those of Admit), or no descriptor left
 	RefusedPeers, ProxyFailed             uint64 // closed at once because of who the peer is; for want of a valid PROXY header
 	Reads, Writes                         uint64 // system calls, and calls of Stream's methods
@@ -182,7 +187,7 @@ func (r *Reactor) Stats() Stats {
 	var s Stats
 	s.ClosedBy = make(map[string]uint64)
 	s.Accept.KeyExchanges, s.Dial.KeyExchanges = make(map[string]uint64), make(map[string]uint64)
-	s.Refused = r.refusals.Load()
+	s.Refused, s.StepsPeak = r.refusals.Load(), int64(r.workers.mostAtOnce())
 	for _, l := range r.loops {
 		c := func(i counter) uint64 { return l.stats.count[i].Load() }
 		s.Conns += l.stats.conns.Load()

@@ -184,7 +184,7 @@ func (l *loop) becameReady(c *Conn) {
 // Stream is the stream that c was made of; nil when c is a socket. Any goroutine.
 func (c *Conn) Stream() Stream { return c.stream }
 
-// Loop is the index of the loop that c belongs to. Any goroutine.
+// Loop is the number of the loop that c belongs to, 0 … Reactor.Loops()-1. Any goroutine.
 func (c *Conn) Loop() int { return c.loop.id }
 
 // Early says whether what is read now may have been replayed by somebody: TLS 1.3 early data (RFC 8446 §8, RFC 9001 §9.2).

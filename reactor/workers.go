@@ -19,6 +19,7 @@ type workers struct {
 	queue   []*Conn
 	head    int
 	running int
+	peak    int    // most that have run at once
 	ended   uint64 // steps
 	busy    int    // workers used at first
 	limit   int
@@ -37,12 +38,25 @@ func (w *workers) submit(c *Conn) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.running < w.busy {
-		w.running++
+		w.begin()
 		go w.run(c, w.ended)
 		return
 	}
 	w.queue = append(w.queue, c)
 	w.watch()
+}
+
+// begin takes a permit.
+func (w *workers) begin() {
+	w.running++
+	w.peak = max(w.peak, w.running)
+}
+
+// mostAtOnce is how many permits were out at once at most. Any goroutine.
+func (w *workers) mostAtOnce() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.peak
 }
 
 // watch arranges for a look at the queue, if there are permits left that could move it.
@@ -64,7 +78,7 @@ func (w *workers) look(ended uint64) {
 		return
 	}
 	if w.ended == ended && w.running < w.limit {
-		w.running++
+		w.begin()
 		go w.run(w.pop(), w.ended)
 	}
 	w.watch()

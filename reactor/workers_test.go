@@ -61,6 +61,9 @@ func TestWaitingStepsGetAllPermits(t *testing.T) {
 	if n := len(running); n != 0 {
 		t.Errorf("%d steps run above the %d permits", n, permits)
 	}
+	if n := r.Stats().StepsPeak; n != permits {
+		t.Errorf("%d steps ran at once at most, want %d", n, permits)
+	}
 	close(release)
 	for range steps - permits {
 		<-running

@@ -36,3 +36,13 @@ func TestKeysVector(t *testing.T) {
 		t.Errorf("key %s, iv %s", key, iv)
 	}
 }
+
+// TestSuitesAreAEAD: of all identifiers only those of TLS 1.3's AEADs with GCM and ChaCha20-Poly1305 are spoken (seed §3).
+func TestSuitesAreAEAD(t *testing.T) {
+	for id := range 1 << 16 {
+		want := id >= 0x1301 && id <= 0x1303
+		if suite(id).valid() != want {
+			t.Errorf("%#04x: valid %v", id, !want)
+		}
+	}
+}

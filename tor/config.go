@@ -30,8 +30,8 @@ type Config struct {
 	BootstrapTimeout time.Duration
 	// OnStatus is told of changes, the latest only when they come quickly. It must not wait for the Tor. Called on a goroutine of its own.
 	OnStatus func(Status)
-	// Logger is told the same changes, as events with fields that docs/metrics.md lists. It may block, which delays OnStatus. nil: nothing
-	// is told.
+	// Logger is told the same changes, as events with fields that docs/metrics.md lists. It is called on a goroutine of its own and
+	// may block: nothing waits for it but Close, for a second. A record's time is the event's. nil: nothing is told.
 	Logger *slog.Logger
 }
 

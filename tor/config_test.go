@@ -93,3 +93,13 @@ func TestSweep(t *testing.T) {
 		}
 	}
 }
+
+// TestBootstrapTimeoutDefault: the seed's 60 to 120 s (§3), and what is given instead.
+func TestBootstrapTimeoutDefault(t *testing.T) {
+	for given, want := range map[time.Duration]time.Duration{0: 90 * time.Second, 75 * time.Second: 75 * time.Second} {
+		c, err := Config{Control: "unix:/a", BootstrapTimeout: given}.withDefaults()
+		if err != nil || c.BootstrapTimeout != want {
+			t.Errorf("%v: %v, %v", given, c.BootstrapTimeout, err)
+		}
+	}
+}

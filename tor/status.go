@@ -160,8 +160,8 @@ func (t *Tor) notify() {
 			if t.cfg.OnStatus != nil {
 				t.cfg.OnStatus(now)
 			}
-			if t.cfg.Logger != nil {
-				now.tell(t.cfg.Logger)
+			if t.events != nil {
+				now.tell(t.events)
 			}
 			last = now
 		}

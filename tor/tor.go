@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/ron-transport/ron-transport/pool/eventlog"
 	"github.com/ron-transport/ron-transport/reactor"
 	"github.com/ron-transport/ron-transport/tor/control"
 	"github.com/ron-transport/ron-transport/tor/internal/proc"
@@ -20,12 +21,13 @@ import (
 
 // Tor is a tor process that we use: one that we have started, or one that runs anyway.
 type Tor struct {
-	cfg   Config
-	link  *control.Link
-	stop  context.CancelFunc // ends what waits in tasks
-	ctx   context.Context
-	tasks sync.WaitGroup
-	owner *os.File // of a data directory that is to be removed; else nil
+	cfg    Config
+	link   *control.Link
+	stop   context.CancelFunc // ends what waits in tasks
+	ctx    context.Context
+	tasks  sync.WaitGroup
+	owner  *os.File         // of a data directory that is to be removed; else nil
+	events *eventlog.Writer // nil without a logger
 
 	mu       sync.Mutex
 	conn     *control.Conn // nil while the link is down
@@ -59,6 +61,9 @@ func Open(cfg Config) (*Tor, error) {
 	}
 	t := &Tor{cfg: cfg, changed: make(chan struct{}), orphans: make(map[string]struct{}), downErr: errors.New("not connected yet")}
 	t.ctx, t.stop = context.WithCancel(context.Background())
+	if cfg.Logger != nil {
+		t.events = eventlog.New(cfg.Logger)
+	}
 	link := control.LinkConfig{BackoffMax: backoffMax, OnUp: t.onUp, OnDown: t.onDown, OnEvent: t.onEvent}
 	if cfg.Control != "" {
 		link.Network, link.Addr, _ = splitAddr(cfg.Control)
@@ -80,7 +85,7 @@ func Open(cfg Config) (*Tor, error) {
 	t.mu.Lock()
 	t.restartTimer()
 	t.mu.Unlock()
-	if cfg.OnStatus != nil || cfg.Logger != nil {
+	if cfg.OnStatus != nil || t.events != nil {
 		t.tasks.Add(1)
 		go t.notify()
 	}
@@ -299,7 +304,8 @@ func (t *Tor) Pid() int {
 }
 
 // Close ends the services, the control connection, and the tor that we have started; without a DataDir, its directory is removed.
-// Connections through tor end with it. Later calls do nothing. Any goroutine but those of OnStatus and the loops.
+// Connections through tor end with it. A Config.Logger that is stuck is waited for a second; what it is still to be told is then left to
+// its goroutine. Later calls do nothing. Any goroutine but those of OnStatus and the loops.
 func (t *Tor) Close() error {
 	t.mu.Lock()
 	if t.closed {
@@ -322,6 +328,9 @@ func (t *Tor) Close() error {
 		err = errors.Join(err, t.link.Close())
 	}
 	t.tasks.Wait()
+	if t.events != nil {
+		t.events.End(t.ctx) // which has ended: the logger has a second for its last lines
+	}
 	return errors.Join(err, t.removeDir())
 }
 

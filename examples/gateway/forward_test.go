@@ -291,3 +291,36 @@ func TestHandover(t *testing.T) {
 		t.Errorf("the successor answers %d", got)
 	}
 }
+
+// TestForwardCounted: /metrics says what has become of forwarded requests: answered, too late, lost on the way, and tried in vain.
+func TestForwardCounted(t *testing.T) {
+	s := newSite(t)
+	good, slow, broken := &backend{}, &backend{delay: patience}, &backend{drop: true}
+	ca := filepath.Join(s.dir, "ca.pem")
+	write(t, ca, string(s.ca.pem))
+	front := launch(t, s.config(""), "--forward-ca="+ca, "--forward-timeout=2s", "--forward-attempts=2", "--reactor-loops=1",
+		"--forward-routes=1=tcp://"+good.serve(t)+",2=tcp://"+slow.serve(t)+",3=tcp://"+broken.serve(t)+",4=tcp://127.0.0.1:1")
+	x := s.clients().dial(front.addr("tls"))
+	for _, tc := range []struct {
+		app   uint16
+		times int
+		want  int
+	}{{1, 3, 200}, {2, 1, 500}, {3, 1, 500}, {4, 1, 503}} {
+		for range tc.times {
+			if got := code(ask(x, tc.app, "x")); got != tc.want {
+				t.Errorf("app %d: answer %d, want %d", tc.app, got, tc.want)
+			}
+		}
+	}
+	_, body := front.get("/metrics")
+	for _, want := range []string{"ron_gateway_upstream_requests_total 6", "ron_gateway_upstream_retries_total 1",
+		`ron_gateway_upstream_failures_total{cause="lost"} 2`, `ron_gateway_upstream_failures_total{cause="timeout"} 1`,
+		`ron_gateway_upstream_failures_total{cause="queue_full"} 0`, `ron_gateway_upstream_failures_total{cause="refused"} 0`} {
+		if !strings.Contains(body, "\n"+want+"\n") {
+			t.Errorf("no %s in\n%s", want, body)
+		}
+	}
+	if strings.Contains(body, "ron_gateway_upstream_connections_total 0") || strings.Contains(body, "ron_gateway_upstream_connections_failed_total 0") {
+		t.Errorf("connections to upstreams are not counted:\n%s", body)
+	}
+}

@@ -43,7 +43,6 @@ func (sh *shard) fail(to target, cause error) {
 	}
 	h.state = upstreamCold
 	h.fails++
-	sh.g.counts.linksLost.Add(1)
 	why := reasonOf(cause)
 	if was, known := sh.g.away.Swap(to, why); !known || was != why { // once per loop and try would be no news
 		sh.g.log.Warn("upstream lost", "upstream", to.String(), "reason", why, "err", cause)

@@ -17,14 +17,14 @@ const (
 	maxAdminConns = 64
 	// maxScrapes bounds scrapes at once; more are answered with 503. Two Prometheus servers of a pair, and people.
 	maxScrapes = 4
-	// maxFile bounds the configuration file, in bytes: every setting with a comment takes 20 KiB.
-	maxFile = 1 << 20
 	// maxUnixPath is the longest path of a unix socket, in bytes (sun_path less its end).
 	maxUnixPath = 107
 	// logQueue is how many lines of the log may wait to be written: a second's worth of them at level debug, some 200 KiB.
 	logQueue = 1024
 	// maxRefusal bounds the error bodies of upstreams that are looked into, in bytes: the framer's own take less than 300.
 	maxRefusal = 4 << 10
+	// maxKeyFile bounds a key file of QUIC, in bytes: 64 digits, and what ends the line.
+	maxKeyFile = 128
 )
 
 // clientShare is the part of an upstream connection's permits that one client may hold: a quarter.

@@ -277,6 +277,7 @@ func (l *link) closed(cause error) {
 		}
 	}
 	if was == linkOpening || cause != nil && reasonOf(cause) != reactor.ReasonIdleTimeout { // one that nobody uses may end
+		sh.g.counts.linksLost.Add(1)
 		sh.fail(l.to, cause)
 	}
 	calls := l.calls

@@ -12,6 +12,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/ron-transport/ron-transport/examples/gateway/setting"
 )
 
 // Exit statuses.
@@ -57,7 +59,7 @@ SIGINT drain, a second one ends at once.`,
 				return writeTable(stdout)
 			}
 			if !cmd.Flags().Changed("config") {
-				file = lookup(env, configEnv)
+				file = lookup(env, setting.ConfigEnv)
 			}
 			src := sources{file: file, env: env, flags: cmd.Flags()}
 			e, err := src.load()
@@ -77,7 +79,7 @@ SIGINT drain, a second one ends at once.`,
 	}
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	f := cmd.Flags()
-	f.StringVar(&file, "config", "", "TOML file of settings; "+configEnv+" names it likewise")
+	f.StringVar(&file, "config", "", "TOML file of settings; "+setting.ConfigEnv+" names it likewise")
 	f.BoolVar(&printConfig, "print-config", false, "print the settings in force as a TOML file, with where each comes from, and exit")
 	f.BoolVar(&printSettings, "print-settings", false, "print the table of all settings that is in the documentation, and exit")
 	declare(f)

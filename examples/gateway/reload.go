@@ -41,7 +41,7 @@ func (a *app) reload() error {
 
 // merge is e with the values of next that can change while the gateway runs. changed are those, waiting the ones that cannot. What is
 // wrong about the mixture is an error.
-func (e *effective) merge(next *effective) (merged *effective, changed, waiting []setting, err error) {
+func (e *effective) merge(next *effective) (merged *effective, changed, waiting []option, err error) {
 	c := defaults()
 	merged = &effective{Config: c, table: settings(c), origin: map[string]string{}}
 	for i, s := range merged.table {

@@ -2,14 +2,13 @@ package main
 
 import (
 	"strings"
+
+	"github.com/ron-transport/ron-transport/examples/gateway/setting"
 )
 
-// envPrefix begins the name of every variable that is looked at.
-const envPrefix = "RON_TRANSPORT_"
-
-// setting binds one field of a Config to its names. The table that settings returns is the only place where a setting is declared: flags,
+// option binds one field of a Config to its names. The table that settings returns is the only place where a setting is declared: flags,
 // variables, the file, --print-config, what a reload does, and the documentation's table are made from it.
-type setting struct {
+type option struct {
 	key   string // "section.name", as in the file
 	value value
 	help  string
@@ -32,23 +31,21 @@ const (
 func (l liveness) String() string { return [...]string{"restart", "at once", "new connections"}[l] }
 
 // flag is the setting's name on the command line, env that of its variable.
-func (s *setting) flag() string { return strings.NewReplacer(".", "-", "_", "-").Replace(s.key) }
-func (s *setting) env() string {
-	return envPrefix + strings.ToUpper(strings.ReplaceAll(s.key, ".", "_"))
-}
+func (s *option) flag() string { return strings.NewReplacer(".", "-", "_", "-").Replace(s.key) }
+func (s *option) env() string  { return setting.Env(s.key) }
 
 // settings is the table, bound to c.
-func settings(c *Config) []setting {
-	var all []setting
-	for _, part := range [][]setting{processSettings(c), tlsSettings(c), quicSettings(c), torSettings(c), loopSettings(c), limitSettings(c), frameSettings(c)} {
+func settings(c *Config) []option {
+	var all []option
+	for _, part := range [][]option{processSettings(c), tlsSettings(c), quicSettings(c), torSettings(c), loopSettings(c), limitSettings(c), frameSettings(c)} {
 		all = append(all, part...)
 	}
 	return all
 }
 
-func processSettings(c *Config) []setting {
+func processSettings(c *Config) []option {
 	f := &c.Forward
-	return []setting{
+	return []option{
 		{"log.level", level(&c.LogLevel), "least level that is logged", "", atOnce},
 		{"log.format", oneOf(&c.LogFormat, "text", "json"), "form of the log, on standard error", "", onRestart},
 		{"admin.listen", text(&c.Admin), "address of /healthz, /readyz and /metrics; empty: none", "", onRestart},
@@ -64,9 +61,9 @@ func processSettings(c *Config) []setting {
 	}
 }
 
-func tlsSettings(c *Config) []setting {
+func tlsSettings(c *Config) []option {
 	t, s := &c.TLS, &c.TLS.Store
-	return []setting{
+	return []option{
 		{"tls.listen", text(&t.Listen), "address of the TLS listener; empty: none", "", onRestart},
 		{"tls.cert", text(&t.Pair.CertFile), "PEM file of the certificate and its chain, for TLS and QUIC; its content is reloaded", "", onRestart},
 		{"tls.key", text(&t.Pair.KeyFile), "PEM file of its key, mode 0600; its content is reloaded", "", onRestart},
@@ -84,9 +81,9 @@ func tlsSettings(c *Config) []setting {
 	}
 }
 
-func quicSettings(c *Config) []setting {
+func quicSettings(c *Config) []option {
 	q := &c.QUIC.Lib
-	return []setting{
+	return []option{
 		{"quic.listen", text(&c.QUIC.Listen), "address of the QUIC listener; empty: none", "", onRestart},
 		{"quic.max_streams", integer(&q.MaxStreams), "streams that a client may have open on a connection", "quic: MaxStreams", onRestart},
 		{"quic.early", boolean(&q.Early), "accept 0-RTT, for the apps of quic.early_apps alone", "", onRestart},
@@ -108,9 +105,9 @@ func quicSettings(c *Config) []setting {
 	}
 }
 
-func torSettings(c *Config) []setting {
+func torSettings(c *Config) []option {
 	t, s := &c.Tor.Lib, &c.Tor.Service
-	return []setting{
+	return []option{
 		{"tor.enabled", boolean(&c.Tor.Enabled), "offer an onion service", "", onRestart},
 		{"tor.control", text(&t.Control), "control port of a tor that runs, unix:/path or host:port; empty: one is started, on the public network", "tor: Control", onRestart},
 		{"tor.exe", text(&t.Process.Exe), "program of the tor that is started; empty: tor", "tor: Process.Exe", onRestart},
@@ -121,9 +118,9 @@ func torSettings(c *Config) []setting {
 	}
 }
 
-func loopSettings(c *Config) []setting {
+func loopSettings(c *Config) []option {
 	r := &c.Reactor
-	return []setting{
+	return []option{
 		{"reactor.loops", integer(&r.Loops), "event loops; 0: one per core", "reactor: Loops", onRestart},
 		{"reactor.accept_semaphore", integer(&r.HandshakeWorkers), "handshake steps that may run at once; 0: two per core", "reactor: HandshakeWorkers", onRestart},
 		{"reactor.read_buffer", integer(&r.ReadBuffer), "most bytes of one read", "reactor: ReadBuffer", onRestart},
@@ -145,9 +142,9 @@ func loopSettings(c *Config) []setting {
 	}
 }
 
-func limitSettings(c *Config) []setting {
+func limitSettings(c *Config) []option {
 	r := &c.Reactor
-	return []setting{
+	return []option{
 		{"limits.max_conns", integer(&r.MaxConns), "connections at once; 0: nine tenths of the descriptors; negative: no limit", "reactor: MaxConns", atOnce},
 		{"limits.max_conns_per_peer", integer(&r.MaxConnsPerPeer), "connections of one peer at once; 0: no limit", "reactor: MaxConnsPerPeer", onRestart},
 		{"limits.max_handshakes_per_peer", integer(&r.MaxHandshakesPerPeer), "half-open connections of one peer; 0: no limit", "reactor: MaxHandshakesPerPeer", onRestart},
@@ -161,9 +158,9 @@ func limitSettings(c *Config) []setting {
 	}
 }
 
-func frameSettings(c *Config) []setting {
+func frameSettings(c *Config) []option {
 	f := &c.Frames
-	return []setting{
+	return []option{
 		{"frames.max_frame", integer(&f.MaxFrame), "largest frame, bytes", "framer: MaxFrame", forNew},
 		{"frames.max_inflight", integer(&f.MaxInflight), "frames in flight before a connection is not read", "framer: MaxInflight", forNew},
 		{"frames.max_streams", integer(&f.MaxStreams), "streams that a client may have open on a connection", "framer: MaxStreams", forNew},

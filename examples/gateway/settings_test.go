@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/spf13/pflag"
+
+	"github.com/ron-transport/ron-transport/examples/gateway/setting"
 )
 
 // samples are a value of each setting that is not its default, the field of Config that it must reach, which but for ours is the field that
@@ -246,7 +248,7 @@ func TestPrintConfigRoundTrip(t *testing.T) {
 	var env []string
 	for _, x := range readSamples(t) {
 		if !strings.HasPrefix(x.key, "tor.") && x.key != "tls.handover" && x.key != "tls.session_tickets" && x.key != "forward.ca" {
-			env = append(env, envPrefix+strings.ToUpper(strings.ReplaceAll(x.key, ".", "_"))+"="+x.value)
+			env = append(env, setting.Prefix+strings.ToUpper(strings.ReplaceAll(x.key, ".", "_"))+"="+x.value)
 		}
 	}
 	first, err := read(t, "", env, "--tls-cert=quote\" back\\slash\tü")
@@ -315,7 +317,7 @@ func TestRefused(t *testing.T) {
 		{"early without apps", base, []string{"--quic-early", "--quic-listen=:1"}, []string{"quic.early", "only with quic.early_apps"}},
 		{"roots", base, []string{"--forward-ca=" + dir + "/none"}, []string{"forward.ca", "/none", "no such file"}},
 		{"drain below the grace", base, []string{"--forward-routes=*=tcp://x:1", "--drain-timeout=9s"}, []string{"drain.timeout", "9s", "reactor.shutdown_grace, 10s, or more"}},
-		{"open key", base, []string{"--quic-reset-key-file=" + dir + "/open"}, []string{"quic.reset_key_file", "0644", "0600"}},
+		{"open key", base, []string{"--quic-reset-key-file=" + dir + "/open"}, []string{"quic.reset_key_file", "mode 0644", "neither group nor others"}},
 		{"short key", base, []string{"--quic-token-key-file=" + dir + "/short"}, []string{"quic.token_key_file", "64 hexadecimal"}},
 		{"several", base, []string{"--log-level=loud", "--drain-delay=-1s"}, []string{"log.level", "loud", "drain.delay", "-1s", "0s to 1h"}},
 	} {
@@ -339,7 +341,7 @@ func TestVariables(t *testing.T) {
 	links := []string{"SERVICE_HOST=10.0.0.1", "SERVICE_PORT=8443", "SERVICE_PORT_QUIC=8443", "PORT=tcp://10.0.0.1:8443", "PORT_8443_TCP=tcp://10.0.0.1:8443",
 		"PORT_8443_TCP_PROTO=tcp", "PORT_8443_UDP_PORT=8443", "PORT_8443_TCP_ADDR=10.0.0.1", "GATEWAY_SERVICE_HOST=10.0.0.2", "GATEWAY_PORT=udp://10.0.0.2:1"}
 	for i := range links {
-		links[i] = envPrefix + links[i]
+		links[i] = setting.Prefix + links[i]
 	}
 	if _, err := read(t, base, links); err != nil {
 		t.Error(err)
@@ -347,7 +349,7 @@ func TestVariables(t *testing.T) {
 	if _, err := read(t, base, []string{"RON_TRANSPORT_TLS_PORT=8443"}); err == nil || !strings.Contains(err.Error(), "RON_TRANSPORT_TLS_PORT") {
 		t.Errorf("a variable that looks like a setting: %v", err)
 	}
-	if _, err := read(t, base, []string{"HOME=/", configEnv + "=/x"}); err != nil {
+	if _, err := read(t, base, []string{"HOME=/", setting.ConfigEnv + "=/x"}); err != nil {
 		t.Error(err)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"io"
 	"strings"
 
+	"github.com/ron-transport/ron-transport/examples/gateway/setting"
 	"github.com/ron-transport/ron-transport/tor"
 )
 
@@ -31,7 +32,7 @@ func allowed(key string) string {
 		if key == "reactor.congestion" {
 			return "what the kernel has" // which differs from machine to machine
 		}
-		absurd := map[kind]string{kindInteger: "4611686018427387904", kindDuration: "1000000h", kindText: "\x00", kindBoolean: "\x00", kindList: "\x00"}[s.value.kind]
+		absurd := map[setting.Kind]string{setting.Integer: "4611686018427387904", setting.Duration: "1000000h", setting.Text: "\x00", setting.Boolean: "\x00", setting.List: "\x00"}[s.value.kind]
 		err := s.value.set(absurd)
 		if err == nil && s.field != "" {
 			c.Tor.Enabled = true

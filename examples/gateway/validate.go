@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"strconv"
 	"strings"
 
@@ -159,14 +158,7 @@ func readKey(path string) (*[32]byte, error) {
 	if path == "" {
 		return nil, nil
 	}
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
-	if info.Mode().Perm()&0o077 != 0 {
-		return nil, fmt.Errorf("mode %04o lets others read it; allowed is 0600 or 0400", info.Mode().Perm())
-	}
-	b, err := os.ReadFile(path)
+	b, err := certs.ReadSecret(path, maxKeyFile)
 	if err != nil {
 		return nil, err
 	}

@@ -7,36 +7,23 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/ron-transport/ron-transport/examples/gateway/setting"
 )
 
 // value is a field of a Config as all sources see it: a text, as on the command line.
 type value struct {
-	kind kind
+	kind setting.Kind
 	set  func(string) error // its error says what is allowed
 	get  func() string
 }
 
-// kind is a value's type in the file.
-type kind uint8
-
-const (
-	kindText     kind = iota // "…"
-	kindDuration             // "1m30s"
-	kindInteger              // 42
-	kindBoolean              // true
-	kindList                 // ["a", "b"]; on the command line and in variables a,b
-)
-
-func (k kind) String() string {
-	return [...]string{"text", "duration", "integer", "boolean", "list"}[k]
-}
-
 func text(p *string) value {
-	return value{kindText, func(s string) error { *p = s; return nil }, func() string { return *p }}
+	return value{setting.Text, func(s string) error { *p = s; return nil }, func() string { return *p }}
 }
 
 func oneOf(p *string, words ...string) value {
-	return value{kindText, func(s string) error {
+	return value{setting.Text, func(s string) error {
 		if !slices.Contains(words, s) {
 			return fmt.Errorf("allowed are %s", strings.Join(words, ", "))
 		}
@@ -46,7 +33,7 @@ func oneOf(p *string, words ...string) value {
 }
 
 func level(p *slog.Level) value {
-	return value{kindText, func(s string) error {
+	return value{setting.Text, func(s string) error {
 		for _, l := range []slog.Level{slog.LevelDebug, slog.LevelInfo, slog.LevelWarn, slog.LevelError} {
 			if strings.EqualFold(s, l.String()) {
 				*p = l
@@ -58,7 +45,7 @@ func level(p *slog.Level) value {
 }
 
 func integer(p *int) value {
-	return value{kindInteger, func(s string) error {
+	return value{setting.Integer, func(s string) error {
 		n, err := strconv.Atoi(s)
 		if err != nil {
 			return fmt.Errorf("allowed are whole numbers")
@@ -83,7 +70,7 @@ func number(p *int, least, most int) value {
 }
 
 func duration(p *time.Duration) value {
-	return value{kindDuration, func(s string) error {
+	return value{setting.Duration, func(s string) error {
 		d, err := time.ParseDuration(s)
 		if err != nil {
 			return fmt.Errorf("allowed are durations such as 500ms, 30s, 24h")
@@ -122,7 +109,7 @@ func atMost(p *time.Duration, most time.Duration) value {
 }
 
 func boolean(p *bool) value {
-	return value{kindBoolean, func(s string) error {
+	return value{setting.Boolean, func(s string) error {
 		switch s {
 		case "true", "false":
 			*p = s == "true"
@@ -150,14 +137,14 @@ func not(p *bool) value {
 }
 
 func list(p *[]string) value {
-	return value{kindList, func(s string) error { *p = split(s); return nil }, func() string { return strings.Join(*p, ",") }}
+	return value{setting.List, func(s string) error { *p = setting.Split(s); return nil }, func() string { return strings.Join(*p, ",") }}
 }
 
 // ids is a list of app_proto_ids.
 func ids(p *[]uint16) value {
-	return value{kindList, func(s string) error {
+	return value{setting.List, func(s string) error {
 		var all []uint16
-		for _, w := range split(s) {
+		for _, w := range setting.Split(s) {
 			n, err := strconv.ParseUint(w, 10, 16)
 			if err != nil || n == 0 {
 				return fmt.Errorf("%q is not, allowed are 1 to 65535", w)
@@ -173,15 +160,4 @@ func ids(p *[]uint16) value {
 		}
 		return strings.Join(all, ",")
 	}}
-}
-
-// split takes a list apart; nil for none.
-func split(s string) []string {
-	var all []string
-	for w := range strings.SplitSeq(s, ",") {
-		if w = strings.TrimSpace(w); w != "" {
-			all = append(all, w)
-		}
-	}
-	return all
 }

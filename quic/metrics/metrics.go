@@ -21,6 +21,9 @@ type Options struct {
 	// Labels are added to every metric, to tell several listeners of a process apart. They must not name peers. A name that a metric
 	// has already, or that is none, is an error of the registration. nil: none.
 	Labels prometheus.Labels
+	// Side is the value of the label side. "": server for a *quic.Listener and client for a *quic.Dialer; any other Source needs it, else
+	// the registration fails, as it does for a word that is neither "server" nor "client".
+	Side string
 }
 
 // scalar is a metric without labels of its own.
@@ -40,14 +43,11 @@ type collector struct {
 // New makes a collector of s's metrics, to be registered once; a listener and a dialer may both be, they differ in the label side. It
 // holds nothing that must be closed. Any goroutine.
 func New(s Source, o Options) prometheus.Collector {
-	side := "server"
-	if _, dials := s.(*quic.Dialer); dials {
-		side = "client"
-	}
-	own, err := join(o.Labels, prometheus.Labels{"side": side})
+	side, err := o.side(s)
+	own, err1 := join(o.Labels, prometheus.Labels{"side": side})
 	common, err2 := join(own, prometheus.Labels{"transport": "quic"}) // as package reactor/metrics has them, so that both can be registered
 	c := &collector{src: s}
-	if err := errors.Join(err, err2); err != nil {
+	if err := errors.Join(err, err1, err2); err != nil {
 		c.groups, c.shake = prometheus.NewInvalidDesc(err), prometheus.NewInvalidDesc(err)
 		return c
 	}
@@ -57,6 +57,24 @@ func New(s Source, o Options) prometheus.Collector {
 	c.groups = prometheus.NewDesc("ron_transport_key_exchange_total", "Handshakes that succeeded, by key exchange.", []string{"group"}, common)
 	c.shake = prometheus.NewDesc("ron_transport_handshake_latency_seconds", "How long handshakes took that succeeded.", []string{"kind"}, common)
 	return c
+}
+
+// side is the label's value for s.
+func (o *Options) side(s Source) (string, error) {
+	switch o.Side {
+	case "server", "client":
+		return o.Side, nil
+	case "":
+	default:
+		return "", fmt.Errorf("quic/metrics: Options.Side is %q, server, client or nothing is allowed", o.Side)
+	}
+	switch s.(type) {
+	case *quic.Listener:
+		return "server", nil
+	case *quic.Dialer:
+		return "client", nil
+	}
+	return "", fmt.Errorf("quic/metrics: Options.Side is empty, server or client is required for a %T", s)
 }
 
 // join returns labels and own; an error when they have a name in common.

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -48,7 +49,7 @@ func snapshot(n uint64) (s latency.Snapshot) {
 
 // TestGolden freezes names, labels, types and help, and shows which figure is where.
 func TestGolden(t *testing.T) {
-	c := New(source{}, Options{})
+	c := New(source{}, Options{Side: "server"})
 	golden := filepath.Join("testdata", "metrics.txt")
 	if *update {
 		r := prometheus.NewPedanticRegistry()
@@ -74,7 +75,7 @@ func TestGolden(t *testing.T) {
 // TestLabels: labels of the user's come to every metric, and those that are taken are refused.
 func TestLabels(t *testing.T) {
 	r := prometheus.NewPedanticRegistry()
-	if err := r.Register(New(source{}, Options{Labels: prometheus.Labels{"node": "a"}})); err != nil {
+	if err := r.Register(New(source{}, Options{Side: "client", Labels: prometheus.Labels{"node": "a"}})); err != nil {
 		t.Fatal(err)
 	}
 	families, err := r.Gather()
@@ -93,8 +94,37 @@ func TestLabels(t *testing.T) {
 		}
 	}
 	for _, name := range []string{"transport", "side", "kind", "group", ""} {
-		if err := prometheus.NewRegistry().Register(New(source{}, Options{Labels: prometheus.Labels{name: "x"}})); err == nil {
+		if err := prometheus.NewRegistry().Register(New(source{}, Options{Side: "client", Labels: prometheus.Labels{name: "x"}})); err == nil {
 			t.Errorf("the label %q was accepted", name)
+		}
+	}
+}
+
+// TestSide: the label tells listeners from dialers, also those that are behind a Source of the user's, who must say which it is.
+func TestSide(t *testing.T) {
+	for _, v := range []struct {
+		src  Source
+		side string
+		want string // "": refused
+	}{
+		{(*quic.Listener)(nil), "", "server"}, {(*quic.Dialer)(nil), "", "client"},
+		{source{}, "server", "server"}, {source{}, "client", "client"}, {(*quic.Dialer)(nil), "server", "server"},
+		{source{}, "", ""}, {source{}, "both", ""}, {(*quic.Listener)(nil), "Server", ""},
+	} {
+		c := New(v.src, Options{Side: v.side})
+		if err := prometheus.NewRegistry().Register(c); (err == nil) != (v.want != "") {
+			t.Errorf("%T, Side %q: %v", v.src, v.side, err)
+		}
+		ch := make(chan *prometheus.Desc, 100)
+		c.Describe(ch)
+		for close(ch); v.want != ""; {
+			d, more := <-ch
+			if !more {
+				break
+			}
+			if !strings.Contains(d.String(), `side="`+v.want+`"`) {
+				t.Errorf("%T, Side %q: %v", v.src, v.side, d)
+			}
 		}
 	}
 }

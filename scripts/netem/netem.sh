@@ -33,6 +33,7 @@ fail() { echo "netem.sh: $*" >&2; exit 1; }
 addr_a=198.18.0.1 addr_b=198.18.0.2 dev=ron0 # no other network has these addresses: they are those for benchmarks (RFC 2544)
 delay=0ms jitter=0ms loss=0 reorder=0 duplicate=0 corrupt=0 rate=0 mtu=1500 seed='' means=auto name='' server=''
 queue=1000
+rates='0, or a number and bit, kbit, mbit or gbit, such as 20mbit, 8bit to 100gbit'
 cmd=()
 
 # form checks that a flag's value has a form, and says what is allowed.
@@ -54,9 +55,9 @@ flags() {
 		--reorder) form "$1" "$value" "$percent" "0 to 100 percent"; reorder=${value%\%} ;;
 		--duplicate) form "$1" "$value" "$percent" "0 to 100 percent"; duplicate=${value%\%} ;;
 		--corrupt) form "$1" "$value" "$percent" "0 to 100 percent"; corrupt=${value%\%} ;;
-		--rate) form "$1" "$value" '0|[0-9]{1,9}(\.[0-9]{1,6})?(bit|kbit|mbit|gbit)' "0, or a number and bit, kbit, mbit or gbit, such as 20mbit"; rate=$value ;;
-		--mtu) form "$1" "$value" '[0-9]{3,5}' "576 to 65535"; mtu=$value ;;
-		--seed) form "$1" "$value" '[0-9]{1,18}' "a number of 18 digits at most"; seed=$value ;;
+		--rate) form "$1" "$value" '0|[0-9]{1,9}(\.[0-9]{1,6})?(bit|kbit|mbit|gbit)' "$rates"; rate=$value ;;
+		--mtu) form "$1" "$value" '[1-9][0-9]{2,4}' "576 to 65535"; mtu=$value ;;
+		--seed) form "$1" "$value" '0|[1-9][0-9]{0,17}' "a number of 18 digits at most, the first of them not 0"; seed=$value ;;
 		--means) form "$1" "$value" 'auto|tc|tun' "auto, tc, tun"; means=$value ;;
 		--name) form "$1" "$value" '[a-z0-9][a-z0-9-]{0,19}' "a to z, 0 to 9 and -, at most 20"; name=$value ;;
 		--server) server=$value ;;
@@ -73,11 +74,12 @@ bits() { awk -v r="$1" 'BEGIN { n = r + 0; u = r; gsub(/[0-9.]/, "", u); printf 
 # together checks what no flag can say alone.
 together() {
 	local flag value
+	[ "$rate" = 0 ] || [ "$(bits "$rate")" -ge 8 ] && [ "$(bits "$rate")" -le 100000000000 ] || refuse "--rate $rate is not allowed; allowed: $rates"
 	for flag in loss reorder duplicate corrupt; do
 		value=${!flag}
 		awk -v v="$value" 'BEGIN { exit !(v <= 100) }' || refuse "--$flag $value is not allowed; allowed: 0 to 100 percent"
 	done
-	((10#$mtu >= 576 && 10#$mtu <= 65535)) || refuse "--mtu $mtu is not allowed; allowed: 576 to 65535"
+	((mtu >= 576 && mtu <= 65535)) || refuse "--mtu $mtu is not allowed; allowed: 576 to 65535"
 	[ "$(nanoseconds "$delay")" -le 10000000000 ] || refuse "--delay $delay is not allowed; allowed: 0s to 10s"
 	[ "$(nanoseconds "$jitter")" -le "$(nanoseconds "$delay")" ] || refuse "--jitter $jitter is not allowed; allowed: 0ms to the delay, which is $delay"
 	if [ "$(nanoseconds "$delay")" = 0 ] && awk -v v="$reorder" 'BEGIN { exit !(v > 0) }'; then

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -46,10 +47,15 @@ func readFile(path string, limit int64, secret bool) ([]byte, error) {
 	return b, nil
 }
 
+// ReadSecret reads a file of at most limit bytes that holds a key of the caller's, by the rule for Pair.KeyFile. Errors name the path,
+// what is wrong and what is allowed, never the content. Any goroutine.
+func ReadSecret(path string, limit int64) ([]byte, error) { return readFile(path, limit, true) }
+
 // judgeSecret applies the rule for key files to an opened one, and to the links that lead to it.
 func judgeSecret(path string, info fs.FileInfo) error {
-	if mode := info.Mode().Perm(); mode&0o077 != 0 {
-		return fmt.Errorf("%s has mode %#o; allowed: none of %#o, neither group nor others may read or write a key", path, mode, 0o077)
+	if mode := info.Mode().Perm(); mode&0o077 != 0 && !(mode&0o037 == 0 && lent(info, os.Geteuid(), groups())) {
+		return fmt.Errorf("%s has mode %#o; allowed: none of %#o, neither group nor others may read or write a key, "+
+			"but a file of root may be readable by a group of a process that is not root", path, mode, 0o077)
 	}
 	if !ours(info) {
 		return fmt.Errorf("%s belongs to user %d; allowed: 0 and this process's %d, as the owner can read and replace it", path, owner(info), os.Geteuid())
@@ -75,6 +81,19 @@ func judgeSecret(path string, info fs.FileInfo) error {
 		path = target
 	}
 	return fmt.Errorf("%s is behind more than %d links", path, maxLinks)
+}
+
+// lent says whether a file is root's and of a group that a process, which is not root, has among its own. Then root has decided who reads
+// it, and it could not be given to the process otherwise: so are a Secret's files in a pod with an fsGroup.
+func lent(info fs.FileInfo, euid int, groups []int) bool {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	return ok && st.Uid == 0 && euid != 0 && slices.Contains(groups, int(st.Gid))
+}
+
+// groups are those of this process.
+func groups() []int {
+	more, _ := os.Getgroups() // without them a key is refused that might be allowed
+	return append(more, os.Getegid())
 }
 
 // ours says whether only root and the user of this process decide about a file, as its owner.

@@ -11,7 +11,7 @@ import (
 const reasonTLS = "tls"
 
 // Readiness says how far clients will accept what is served; its reasons are all tls. NotReady when there is no pair that clients accept:
-// each has expired, or demands a staple and has none. Degraded when Health has something to say, or a staple is stale: the responder has
+// each has expired, or demands a staple and has none that is fresh. Degraded when Health has something to say, or a staple is stale: the responder has
 // been asked in vain and nothing is stapled, or what is stapled has outlived its nextUpdate. Any goroutine.
 func (s *Store) Readiness() readiness.Status {
 	now, st := s.now(), s.Stats()
@@ -22,7 +22,7 @@ func (s *Store) Readiness() readiness.Status {
 		}
 	}
 	for i, p := range st.Pairs {
-		if !now.After(p.NotAfter) && (!p.MustStaple || p.Stapled) {
+		if !now.After(p.NotAfter) && (!p.MustStaple || p.Stapled && !now.After(p.StapleExpires)) {
 			good++
 		}
 		if d := p.stale(now); d != "" {

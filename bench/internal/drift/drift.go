@@ -4,7 +4,8 @@
 // The samples are cut into blocks, whose medians are taken: neighbouring samples depend on each other, neighbouring blocks hardly do,
 // and a single outlier is not seen. The slope is the median of the slopes of all pairs of blocks (Theil and Sen), its confidence
 // bounds are those of Kendall's statistic, widened by what dependence is left. Pairs on both sides of a restart, or of the largest
-// step up, are left out: a table that grows once, or a pool that fills, is a step, and a leak goes on before and after it.
+// step up, are left out: a table that grows once is a step, and a leak goes on before and after it. What has grown beyond the
+// allowance by such a step, or with too much noise, is not called steady either: it cannot be told.
 package drift
 
 import (
@@ -23,9 +24,9 @@ type Point struct {
 type Verdict string
 
 const (
-	Steady  Verdict = "steady"      // no growth beyond the allowance is shown, and Detectable would have been
+	Steady  Verdict = "steady"      // it has not grown beyond the allowance, and Detectable would have been shown
 	Growing Verdict = "growing"     // growth beyond the allowance is shown
-	Unclear Verdict = "cannot tell" // too few samples, or too noisy
+	Unclear Verdict = "cannot tell" // too few samples, too noisy, or grown in a way that may be a leak or may be a pool that fills
 )
 
 // Allowance is what a series may grow and is called steady all the same. Over a run it is the larger of Floor and Share of the
@@ -58,6 +59,7 @@ type Result struct {
 	LowHour    float64 `json:"slope_low_per_h"` // 95 % confidence bounds
 	HighHour   float64 `json:"slope_high_per_h"`
 	LowGrowth  float64 `json:"growth_low"` // the lower bound of what was grown over the span
+	Rise       float64 `json:"rise"`       // from the first quarter to the last, steps included, the sum of all segments
 	Allowed    float64 `json:"growth_allowed"`
 	Detectable float64 `json:"growth_detectable"` // the smallest growth over the span that would have been called so, with this noise
 }
@@ -69,6 +71,9 @@ func (r *Result) DetectableHour() float64 {
 	}
 	return r.Detectable * hour / r.SpanS
 }
+
+// Estimated says whether there is a slope: else there were too few samples.
+func (r *Result) Estimated() bool { return r.Detectable > 0 }
 
 // Figures of the method.
 const (
@@ -127,11 +132,15 @@ func (r *Result) estimate(parts [][]Point) {
 	r.SlopeHour, r.LowHour, r.HighHour = slope*hour, low*hour, high*hour
 	r.LowGrowth = low * r.SpanS
 	r.Detectable = r.Allowed + (slope-low)*r.SpanS
+	var span float64
+	r.Rise, span = rise(parts)
 	switch {
-	case r.LowGrowth > r.Allowed && persists(parts, pieces, low):
+	case r.LowGrowth > r.Allowed && r.Rise >= persistence*low*span && persists(parts, low):
 		r.Verdict = Growing
 	case r.Detectable > tooNoisy*r.Allowed:
 		r.Verdict, r.Why = Unclear, "too noisy"
+	case max(r.Rise, slope*r.SpanS) > r.Allowed:
+		r.Verdict, r.Why = Unclear, "it grew, but not so steadily that it must be a leak"
 	default:
 		r.Verdict = Steady
 	}
@@ -239,25 +248,30 @@ func dependence(pieces [][]Point, slope float64) float64 {
 	return min(max(both/square, 0), maxAuto)
 }
 
-// persists says whether what has grown goes on growing, and is still there at the end: a pool that fills does not do the one, a
-// heap between two collections not the other.
-func persists(parts, pieces [][]Point, low float64) bool {
-	var later [][]Point
-	var net, span float64
+// rise is by how much the last quarter of each segment is above its first, and over what time. Of what is given back, as a heap between
+// two collections, little is left in the end.
+func rise(parts [][]Point) (sum, span float64) {
 	for _, b := range parts {
 		q := max(len(b)/4, 1)
-		net += level(b[len(b)-q:]) - level(b[:q])
+		sum += level(b[len(b)-q:]) - level(b[:q])
 		span += b[len(b)-q/2-1].T - b[q/2].T
 	}
+	return sum, span
+}
+
+// persists says whether what has grown goes on growing in the later half: a pool that fills does not. Steps count here, because a leak
+// may come in portions.
+func persists(parts [][]Point, low float64) bool {
+	var later [][]Point
 	half := middleOf(parts)
-	for _, b := range pieces {
+	for _, b := range parts {
 		i := slices.IndexFunc(b, func(p Point) bool { return p.T >= half })
 		if i >= 0 && len(b)-i > 1 {
 			later = append(later, b[i:])
 		}
 	}
 	slope, _, _, ok := theilSen(later)
-	return net >= persistence*low*span && (!ok || slope >= persistence*low)
+	return !ok || slope >= persistence*low
 }
 
 // middleOf is the time that has as many blocks before as after it.

@@ -123,6 +123,9 @@ func TestLeakIsFound(t *testing.T) {
 		"in portions": func(r *rand.Rand) [][]Point {
 			return [][]Point{run(180, func(t float64) float64 { return 40*mib + 3*mib*math.Floor(leak*t/(3*mib)) + mib*r.NormFloat64() })}
 		},
+		"in five portions": func(r *rand.Rand) [][]Point {
+			return [][]Point{run(1800, func(t float64) float64 { return 40*mib + 30*mib*math.Floor(t/300) + mib*r.NormFloat64() })}
+		},
 		"across restarts": func(r *rand.Rand) [][]Point {
 			var out [][]Point
 			for s := range 3 {
@@ -137,6 +140,59 @@ func TestLeakIsFound(t *testing.T) {
 	} {
 		if n := count(t, Growing, series); n < seeds*95/100 {
 			t.Errorf("%s: %d of %d are found", name, n, seeds)
+		}
+	}
+}
+
+// What does not grow is said to be steady: a judge that never can tell would pass the tests above.
+func TestSteadyIsSaid(t *testing.T) {
+	for name, series := range map[string]func(r *rand.Rand) [][]Point{
+		"constant": func(*rand.Rand) [][]Point { return [][]Point{run(180, func(float64) float64 { return 40 * mib })} },
+		"noise": func(r *rand.Rand) [][]Point {
+			return [][]Point{run(180, func(float64) float64 { return 40*mib + 3*mib*r.NormFloat64() })}
+		},
+		"within the allowance": func(r *rand.Rand) [][]Point {
+			return [][]Point{run(180, func(t float64) float64 { return 40*mib + 4*mib*t/180 + mib*r.NormFloat64() })}
+		},
+		"in a smaller and smaller place": func(r *rand.Rand) [][]Point {
+			return [][]Point{run(180, func(t float64) float64 { return 400*mib - mib*t + mib*r.NormFloat64() })}
+		},
+		"restarts": func(r *rand.Rand) [][]Point {
+			return [][]Point{run(200, func(float64) float64 { return 40*mib + mib*r.NormFloat64() }),
+				run(200, func(float64) float64 { return 80*mib + mib*r.NormFloat64() })}
+		},
+	} {
+		if n := count(t, Steady, series); n < seeds*95/100 {
+			t.Errorf("%s: %d of %d are called steady", name, n, seeds)
+		}
+	}
+}
+
+// What has grown beyond the allowance, by the best estimate or from the beginning to the end, is not called steady, whether or not it is
+// enough to be called growing: a leak in few large portions looks like a pool that fills.
+func TestWhatGrewIsNotCalledSteady(t *testing.T) {
+	for name, series := range map[string]func(r *rand.Rand) [][]Point{
+		"one step": func(r *rand.Rand) [][]Point {
+			at := 70 + 60*r.Float64()
+			return [][]Point{run(180, func(t float64) float64 {
+				if t > at {
+					return 80*mib + mib*r.NormFloat64()
+				}
+				return 40*mib + mib*r.NormFloat64()
+			})}
+		},
+		"two steps": func(r *rand.Rand) [][]Point {
+			return [][]Point{run(180, func(t float64) float64 { return 40*mib + 30*mib*math.Floor(t/75) + mib*r.NormFloat64() })}
+		},
+		"pool filling": func(r *rand.Rand) [][]Point {
+			return [][]Point{run(1800, func(t float64) float64 { return 40*mib + 100*mib*(1-math.Exp(-t/400)) + mib*r.NormFloat64() })}
+		},
+		"noise as large as the leak": func(r *rand.Rand) [][]Point {
+			return [][]Point{run(180, func(t float64) float64 { return 40*mib + 40*mib*t/180 + 30*mib*r.NormFloat64() })}
+		},
+	} {
+		if n := count(t, Steady, series); n > seeds/20 {
+			t.Errorf("%s: %d of %d are called steady", name, n, seeds)
 		}
 	}
 }

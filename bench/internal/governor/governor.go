@@ -11,7 +11,9 @@ import (
 const (
 	damping = 0.5
 	maxUp   = 2.0 // from idle: a rate ten times too low is right after four steps
-	maxDown = 0.6 // faster than up: above the band, queues grow
+	maxDown = 0.6 // and this is the step when all cores are busy
+	// full per cent busy, and more, are all cores: what the load lacks is not seen then, and queues grow.
+	full = 95
 )
 
 // Config is what is to be held.
@@ -55,6 +57,9 @@ func (g *Governor) Next(busy float64) float64 {
 		return g.rate
 	}
 	step := math.Pow((g.c.Low+g.c.High)/2/max(busy, 1), damping)
+	if busy > g.c.High && busy >= full {
+		step = maxDown
+	}
 	g.set(g.rate * min(max(step, maxDown), maxUp))
 	return g.rate
 }

@@ -48,6 +48,36 @@ func TestBandIsReachedAndKept(t *testing.T) {
 	}
 }
 
+// When all cores are busy nobody knows how far beyond the band the load is: the rate goes down by the largest step, not by what 100 %
+// would take.
+func TestSaturationEndsSoon(t *testing.T) {
+	g, err := New(Config{Low: 60, High: 70, Min: 1, Max: 1e6}, 1e5)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, busy := range []float64{100, 97.5} {
+		from := g.Rate()
+		if to := g.Next(busy); math.Abs(to-from*maxDown) > 1e-6*from {
+			t.Errorf("at %v %% busy from %v to %v, want %v", busy, from, to, from*maxDown)
+		}
+	}
+	from := g.Rate()
+	if to := g.Next(75); to >= from || to < 0.9*from {
+		t.Errorf("at 75 %% busy from %v to %v: a small step is enough", from, to)
+	}
+}
+
+// A band above what counts as full is one all the same.
+func TestBandAtTheTop(t *testing.T) {
+	g, err := New(Config{Low: 97, High: 99, Min: 1, Max: 1e6}, 1e5)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if g.Next(96) <= 1e5 || g.Next(98) != g.Rate() {
+		t.Errorf("below the band the rate goes to %v", g.Rate())
+	}
+}
+
 // A target out of reach leaves the rate at its bound, and the way back begins at once.
 func TestNothingIsWoundUp(t *testing.T) {
 	g, err := New(Config{Low: 60, High: 70, Min: 10, Max: 1000}, 500)

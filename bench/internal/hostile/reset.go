@@ -26,7 +26,7 @@ type Resets struct {
 // Resettable is a connection that Resets is about to reset.
 type Resettable struct {
 	io.Writer
-	Reset func() // and close
+	Reset func() // and close; may be called again, and from any goroutine
 }
 
 // Counts are the connections that were reset, and those that could not be opened or written to. Any goroutine.
@@ -52,6 +52,7 @@ func (r *Resets) one(ctx context.Context) error {
 		return err
 	}
 	defer c.Reset()
+	defer context.AfterFunc(ctx, c.Reset)() // a write that waits for the server ends with ctx, too
 	ask := Request(0, make([]byte, slowRequest))
 	half := ask[:1+r.Rand.IntN(len(ask)-1)]
 	_, err = c.Write(append(ask, half...))

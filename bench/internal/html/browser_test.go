@@ -132,7 +132,7 @@ func screenshots(t *testing.T) string {
 func TestPageInChromium(t *testing.T) {
 	b := startBrowser(t)
 	dir := screenshots(t)
-	for name, r := range map[string]*report.Report{"run": sampleRun(), "peers": samplePeers(), "sweep": sampleSweep(), "rest": sampleRest()} {
+	for name, r := range map[string]*report.Report{"run": sampleRun(), "peers": samplePeers(), "sweep": sampleSweep(), "soak": sampleSoak(), "rest": sampleRest()} {
 		path := writePage(t, r)
 		backgrounds := make(map[string]bool)
 		for look, v := range map[string]view{
@@ -180,6 +180,33 @@ func checkPicture(t *testing.T, shot []byte, width, height int) {
 	}
 	if len(colours) < 20 {
 		t.Errorf("the picture has %d colours", len(colours))
+	}
+}
+
+// The arrow keys move the cursor of the chart that has the focus, and with it those of all charts over the same time, as the mouse does.
+func TestArrowKeysInChromium(t *testing.T) {
+	b := startBrowser(t)
+	b.open(writePage(t, sampleRun()), view{width: 1280, height: 900})
+	var got struct {
+		Synced int
+		At     []string
+	}
+	b.eval(`(() => {
+	  const all = JSON.parse(document.getElementById("charts").textContent).filter((c) => c.sync);
+	  const same = all.filter((c) => c.sync === all[0].sync).map((c) => document.querySelector('[data-chart="' + c.id + '"]'));
+	  same[0].querySelector(".plot").focus();
+	  for (let i = 0; i < 3; i++) dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowRight", cancelable: true }));
+	  return new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() =>
+	    done({ synced: same.length, at: same.map((f) => f.querySelector(".u-legend .u-value").textContent) }))));
+	})()`, &got)
+	if got.Synced < 2 {
+		t.Fatalf("%d charts over the same time", got.Synced)
+	}
+	for _, at := range got.At {
+		if at != got.At[0] || !strings.HasSuffix(at, " s") {
+			t.Errorf("the cursors are at %q", got.At)
+			break
+		}
 	}
 }
 

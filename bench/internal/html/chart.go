@@ -37,7 +37,15 @@ type chart struct {
 	Log    bool      `json:"log,omitempty"`  // the y axis; figures that are not above 0 are gaps
 	Sync   string    `json:"sync,omitempty"` // charts with the same word show the same moment under the pointer
 	Lines  []line    `json:"lines"`
+	Marks  []mark    `json:"marks,omitempty"` // moments on a time axis
+	Band   []float64 `json:"band,omitempty"`  // lower and upper edge of where the lines are to be
 	Words  string    `json:"-"`
+}
+
+// mark is a moment with a name.
+type mark struct {
+	At   float64 `json:"at"`
+	Name string  `json:"name"`
 }
 
 // line is one row of figures of a chart. A line with Low and High has a spread around it.
@@ -116,6 +124,12 @@ func (c *chart) say() {
 		if n > 0 {
 			fmt.Fprintf(&b, " %s: from %s to %s, mean %s.", l.Name, c.show(low), c.show(high), c.show(sum/float64(n)))
 		}
+	}
+	if len(c.Band) == 2 {
+		fmt.Fprintf(&b, " Band: from %s to %s.", c.show(c.Band[0]), c.show(c.Band[1]))
+	}
+	for _, m := range c.Marks {
+		fmt.Fprintf(&b, " At %s s: %s.", report.Num(m.At), m.Name)
 	}
 	c.Words = b.String()
 }

@@ -49,6 +49,7 @@ type page struct {
 	PerCore     bool
 	Nav         []link
 	Phases      []phase
+	Soak        *soak
 	Comparison  *comparison
 	Sweeps      []sweep
 	Sections    []section
@@ -148,6 +149,7 @@ func build(r *report.Report) (*page, error) {
 	for i := range r.Sweep {
 		p.Sweeps = append(p.Sweeps, b.sweep(&r.Sweep[i]))
 	}
+	p.Soak = b.soak(r)
 	var text strings.Builder
 	r.Text(&text)
 	p.Text, p.Charts = text.String(), b.charts
@@ -164,6 +166,9 @@ func (p *page) nav() []link {
 	}
 	for i := range p.Phases {
 		out = append(out, link{p.Phases[i].ID, p.Phases[i].Name})
+	}
+	if p.Soak != nil {
+		out = append(out, link{p.Soak.ID, "over time"})
 	}
 	if p.Comparison != nil {
 		out = append(out, link{"compare", "peers"})

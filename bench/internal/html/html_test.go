@@ -24,7 +24,7 @@ func render(t *testing.T, r *report.Report) string {
 }
 
 func samples() map[string]*report.Report {
-	return map[string]*report.Report{"run": sampleRun(), "peers": samplePeers(), "sweep": sampleSweep(), "rest": sampleRest(), "empty": blank(report.KindClient)}
+	return map[string]*report.Report{"run": sampleRun(), "peers": samplePeers(), "sweep": sampleSweep(), "soak": sampleSoak(), "rest": sampleRest(), "empty": blank(report.KindClient)}
 }
 
 // fetches finds what would make a browser ask for something.
@@ -58,7 +58,9 @@ func TestPageEscapes(t *testing.T) {
 	s.Sweep[0].Knob, s.Sweep[0].Values[0].Name, s.Sweep[0].Unit = evil, evil, evil
 	p := samplePeers()
 	p.Compare[0].PeerName, p.LeftOut[0].Reason = evil, evil
-	for _, r := range []*report.Report{r, s, p} {
+	k := sampleSoak()
+	k.Soak.Mix, k.Soak.Judge[0].Name, k.Soak.Loads[0].Failed = evil, evil+" rss", evil
+	for _, r := range []*report.Report{r, s, p, k} {
 		page := render(t, r)
 		if strings.Contains(page, "<script>alert") || strings.Contains(page, "<img src=x") {
 			t.Errorf("%s: a string of the report has become markup", r.Kind)
@@ -222,3 +224,16 @@ func TestWriteFails(t *testing.T) {
 type writerFunc func([]byte) (int, error)
 
 func (f writerFunc) Write(b []byte) (int, error) { return f(b) }
+
+// The knobs of a run that has a server for each row are shown once for each kind of server, as those of other runs are.
+func TestKnobsOfManyServers(t *testing.T) {
+	r := sampleRun()
+	s := *r.Server
+	r.Server, r.QUICServer = nil, nil
+	r.AddServerKnobs(&s)
+	r.AddServerKnobs(&s)
+	p, err := build(r)
+	if err != nil || len(p.Knobs) != 1 || p.Knobs[0].Of != s.Kind+" server" || len(p.Knobs[0].Given)+len(p.Knobs[0].Defaults) != len(s.Knobs) {
+		t.Errorf("%+v, %v", p.Knobs, err)
+	}
+}

@@ -35,6 +35,15 @@
   const percentile = (x) => +(100 - 100 / x).toFixed(Math.max(0, Math.round(Math.log10(x)) - 1)) + " %";
   const whole = (x) => Math.abs(Math.log10(x) - Math.round(Math.log10(x))) < 1e-9;
 
+  // Long runs are in minutes and hours.
+  const long = (c) => c.x_kind === "s" && c.x.length > 0 && c.x[c.x.length - 1] > 600;
+  const spans = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800];
+  const clock = (s) => {
+    const two = (v) => String(v).padStart(2, "0"), h = Math.floor(s / 3600), m = Math.floor(s % 3600 / 60), rest = Math.round(s % 60);
+    if (h > 0) return h + ":" + two(m) + " h";
+    return rest ? m + ":" + two(rest) + " min" : m + " min";
+  };
+
   const dashes = { solid: [], dashed: [7, 4], dotted: [2, 3] };
 
   // The x axis of each kind.
@@ -43,9 +52,9 @@
     rarity: { time: false, distr: 3, log: 10, range: (u, a, b) => [1, Math.max(b, 10)] },
     names: { time: false, range: [-0.5, c.x.length - 0.5] },
   })[c.x_kind];
-  const xLabel = (c, x) => x == null ? (c.x_kind === "s" ? "mean" : "–") : { s: () => num(x) + " s", rarity: () => (100 - 100 / x).toFixed(Math.max(1, Math.ceil(Math.log10(x)))) + " %", names: () => c.x_names[Math.round(x)] }[c.x_kind]();
+  const xLabel = (c, x) => x == null ? (c.x_kind === "s" ? "mean" : "–") : { s: () => long(c) ? clock(x) : num(x) + " s", rarity: () => (100 - 100 / x).toFixed(Math.max(1, Math.ceil(Math.log10(x)))) + " %", names: () => c.x_names[Math.round(x)] }[c.x_kind]();
   const xAxis = (c, axis, width) => {
-    if (c.x_kind === "s") return { ...axis, values: (u, s) => s.map((v) => v + " s") };
+    if (c.x_kind === "s") return { ...axis, ...(long(c) ? { incrs: spans, space: 70 } : {}), values: (u, s) => s.map((v) => long(c) ? clock(v) : v + " s") };
     if (c.x_kind === "rarity") return { ...axis, splits: (u) => decades(u.scales.x.max).filter((x, i, all) => all.length * 62 < width || i % 2 === 0), filter: (u, s) => s, values: (u, s) => s.map(percentile) };
     const crowded = c.x_names.some((n) => n.length * 7.5 > (width - 60) / c.x.length);
     const longest = Math.max(...c.x_names.map((n) => n.length));
@@ -55,7 +64,7 @@
 
   // The y axis begins at 0, or has whole decades.
   const yScale = (c) => {
-    const top = Math.max(0, ...c.lines.flatMap((l) => (l.high || []).filter((v) => v != null)));
+    const top = Math.max(0, ...(c.band || []), ...c.lines.flatMap((l) => (l.high || []).filter((v) => v != null)));
     if (c.log) return { distr: 3, log: 10, range: (u, a, b) => uPlot.rangeLog(a || 0.1, b || 1, 10, true) };
     return { range: (u, a, b) => [0, Math.max(b, top) * 1.12 || 1] };
   };
@@ -80,6 +89,34 @@
     ctx.restore();
   };
 
+  // behind draws what the lines are to lie on: the band, and the moments that are marked.
+  const behind = (c) => (u) => {
+    const px = devicePixelRatio, ctx = u.ctx, { left, top, width, height } = u.bbox;
+    ctx.save();
+    ctx.beginPath();
+    ctx.rect(left, top, width, height);
+    ctx.clip();
+    if (c.band) {
+      const high = u.valToPos(c.band[1], "y", true);
+      ctx.fillStyle = css("--track");
+      ctx.fillRect(left, high, width, u.valToPos(c.band[0], "y", true) - high);
+    }
+    ctx.strokeStyle = ctx.fillStyle = css("--quiet");
+    ctx.font = 10 * px + "px " + getComputedStyle(document.body).fontFamily;
+    ctx.lineWidth = px;
+    ctx.setLineDash([4 * px, 3 * px]);
+    for (const m of c.marks || []) {
+      const at = u.valToPos(m.at, "x", true), room = left + width - at > ctx.measureText(m.name).width + 8 * px;
+      ctx.textAlign = room ? "left" : "right";
+      ctx.beginPath();
+      ctx.moveTo(at, top);
+      ctx.lineTo(at, top + height);
+      ctx.stroke();
+      ctx.fillText(m.name, at + (room ? 4 : -4) * px, top + height - 5 * px);
+    }
+    ctx.restore();
+  };
+
   const options = (c, width, done) => {
     const font = "11.5px " + getComputedStyle(document.body).fontFamily;
     const axis = { stroke: css("--quiet"), font, grid: { stroke: css("--grid"), width: 1 }, ticks: { stroke: css("--grid"), width: 1, size: 4 }, gap: 4 };
@@ -100,7 +137,7 @@
           points: { show: few, size: 8, fill: css("--c" + l.color) }, spanGaps: false,
         })),
       ],
-      hooks: { draw: [whiskers(c), done] },
+      hooks: { drawAxes: [behind(c)], draw: [whiskers(c), done] },
     };
   };
 
@@ -130,7 +167,7 @@
     if (!p || !step) return;
     const last = p.c.x.length - 1, idx = p.plot.cursor.idx;
     const next = idx == null ? (step > 0 ? 0 : last) : Math.min(last, Math.max(0, idx + step));
-    p.plot.setCursor({ left: p.plot.valToPos(p.c.x[next], "x"), top: 10 });
+    p.plot.setCursor({ left: p.plot.valToPos(p.c.x[next], "x"), top: 10 }, true, true); // and with it those that have their cursor in common
     e.preventDefault();
   });
 

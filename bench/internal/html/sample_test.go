@@ -3,8 +3,11 @@ package html
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"time"
 
+	"github.com/ron-transport/ron-transport/bench/internal/drift"
 	"github.com/ron-transport/ron-transport/bench/internal/gate"
 	"github.com/ron-transport/ron-transport/bench/internal/hist"
 	"github.com/ron-transport/ron-transport/bench/internal/proc"
@@ -137,6 +140,56 @@ func sampleSweep() *report.Report {
 		s.Summarise()
 		r.Sweep = append(r.Sweep, s)
 	}
+	return r
+}
+
+// sampleSoak is a soak of an hour and a half that was resumed once, in which one server leaks.
+func sampleSoak() *report.Report {
+	rng := rand.New(rand.NewPCG(7, 8))
+	r := blank(report.KindSoak)
+	s := &report.Soak{DurationS: 5400, ElapsedS: 5400, WarmupS: 900, Segments: []float64{0, 2000}, Mix: "4096:90,65536:10", Seed: 1,
+		CPULow: 60, CPUHigh: 70, CPUMean: 64.5, InBand: 81, Others: 2, Rate: 2000,
+		Loads: []report.SoakLoad{{Transport: "quic", Frames: 1000, Conns: 20, Asked: 10, Resumed: 10}, {Transport: "tls", Frames: 2000, Conns: 30, Asked: 15, Resumed: 15}},
+		Chaos: report.SoakChaos{Certificates: 11, Reloads: 22, TicketKeys: 4, Resets: 5000, Crowd: 60, CrowdEnded: 48},
+	}
+	add := func(name, unit, kind string, a drift.Allowance, step float64, v func(t float64) float64) {
+		o := report.SoakSeries{Name: name, Unit: unit, Kind: kind, Allowance: a}
+		var points [2][]drift.Point
+		for t := step; t < s.ElapsedS; t += step {
+			y := v(t) * (1 + 0.01*rng.NormFloat64())
+			o.T, o.V = append(o.T, t), append(o.V, y)
+			k := 0
+			if t >= s.Segments[1] {
+				k = 1
+			}
+			points[k] = append(points[k], drift.Point{T: t, V: y})
+		}
+		if kind == "" {
+			s.Shown = append(s.Shown, o)
+			return
+		}
+		o.Result = drift.Judge(points[:], s.WarmupS, a)
+		s.Judge = append(s.Judge, o)
+	}
+	flat := func(v float64) func(float64) float64 { return func(float64) float64 { return v } }
+	memory, few := drift.Allowance{Floor: 16 << 20, Share: 0.1}, drift.Allowance{Floor: 16, Share: 0.2}
+	for i, who := range []string{"load", "quic server", "tls server", "tor server"} {
+		rate, level := 0.0, float64((100-20*i)<<20)
+		if who == "tls server" {
+			rate = 40 << 10
+		}
+		add(who+" rss", "B", report.Leak, memory, 30, func(t float64) float64 { return level + rate*t })
+		add(who+" fds", "count", report.Leak, few, 30, flat(float64(100-20*i)))
+	}
+	add("tls p99", "ms", report.Drift, drift.Allowance{Floor: 5, Share: 0.5}, 37, flat(4))
+	add("quic p99", "ms", report.Drift, drift.Allowance{Floor: 5, Share: 0.5}, 41, flat(9))
+	add("tor p99", "ms", report.Drift, drift.Allowance{Floor: 5, Share: 0.5}, 500, flat(200))
+	add(report.SoakCPU, "%", "", drift.Allowance{}, 30, flat(65))
+	add(report.SoakOthers, "%", "", drift.Allowance{}, 30, flat(2))
+	add(report.SoakRate, "requests/s", "", drift.Allowance{}, 30, flat(2000))
+	slices.SortFunc(s.Judge, func(a, b report.SoakSeries) int { return strings.Compare(a.Name, b.Name) })
+	r.Soak, r.SLO = s, report.JudgeSoak(s)
+	r.Pass = report.AllPass(r.SLO)
 	return r
 }
 

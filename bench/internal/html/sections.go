@@ -3,6 +3,7 @@ package html
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -92,10 +93,10 @@ func knobValue(k report.Knob) string {
 
 func knobsOf(r *report.Report) []knobs {
 	var out []knobs
-	for _, s := range []*report.Server{r.Server, r.QUICServer} {
-		if s == nil || len(s.Knobs) == 0 {
-			continue
-		}
+	all := report.Report{ServerKnobs: slices.Clone(r.ServerKnobs)}
+	all.AddServerKnobs(r.Server)
+	all.AddServerKnobs(r.QUICServer)
+	for _, s := range all.ServerKnobs {
 		k := knobs{Of: s.Kind + " server"}
 		for _, knob := range s.Knobs {
 			if knob.Given {
@@ -181,7 +182,7 @@ func innerLoads(r *report.Report) []*report.Phase {
 // drawn are the fields of a report that have a form of their own in the page. All others become sections by themselves.
 var drawn = map[string]bool{
 	"Schema": true, "Kind": true, "Started": true, "Command": true, "MeasuredOn": true, "Interrupted": true, "Pass": true,
-	"Phases": true, "Compare": true, "LeftOut": true, "Sweep": true, "SLO": true, "SLOTargets": true,
+	"Phases": true, "Compare": true, "LeftOut": true, "Sweep": true, "SLO": true, "SLOTargets": true, "Soak": true, "ServerKnobs": true,
 }
 
 // sections shows every other field of the report that is not empty.

@@ -62,6 +62,7 @@ type conn struct {
 	tally     wire.Tally // one way: what was written
 	confirmed bool       // one way: the server's tally is the same
 	held      bool       // what is due waits for room in the output, or for a permit: not for the client
+	denied    uint64     // the last request that had to wait for a permit
 	cold      bool       // it carries one request, due at start
 	start     int64
 }
@@ -279,8 +280,15 @@ func (c *conn) catchUp(now int64) {
 		if due > now || due >= end {
 			return
 		}
-		if !c.t.Writable() || !c.link.permit(c) {
+		if !c.t.Writable() {
 			c.held = true
+			return
+		}
+		if !c.link.permit(c) {
+			if c.held = true; c.denied != c.next && c.g.inside(due) {
+				c.g.denied++
+			}
+			c.denied = c.next
 			return
 		}
 		if !c.send(now, due) {

@@ -19,6 +19,7 @@ type group struct {
 	conns []*conn // ready connections in the order of their numbers once the load has started
 
 	lat    *hist.Recorder // latencies within the window
+	denied uint64         // open loop: requests due in the window that had to wait for a permit
 	late   *hist.Recorder // open loop: how long after its due time a request was written, within the window
 	errs   report.Errors
 	bySize []bySize       // of a mixed load, one for each of its parts; else nil

@@ -143,6 +143,9 @@ func TestPermitsInTheOpenLoop(t *testing.T) {
 	if p.Latency.Count != 20 || p.Errors.Total() != 0 || !near(p.Latency.MaxMS, 60) {
 		t.Errorf("%+v, %+v", p.Latency, p.Errors)
 	}
+	if p.Held < 2 || p.Held > 19 { // at 60 ms one request of each stream had waited at least; the very first did not
+		t.Errorf("%d requests waited for a permit", p.Held)
+	}
 }
 
 // A one-way load fills the output, goes on when it drains, and ends with the question for the tally.

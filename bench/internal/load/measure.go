@@ -318,7 +318,7 @@ func sleep(d time.Duration) {
 func (f *Fleet) phase(settled int64) *report.Phase {
 	c := &f.cfg
 	p := &report.Phase{
-		Transport: f.net.cfg.Transport, Target: f.net.cfg.Addr, Mode: c.modeOf(), Conns: c.Conns, Streams: c.Streams,
+		Transport: f.net.cfg.Transport, Target: f.net.cfg.Addr, Mode: c.modeOf(), Conns: c.Conns, Streams: c.Streams, MaxInflight: c.MaxInflight,
 		RPS: c.RPS, WarmupS: c.Warmup.Seconds(), WindowS: float64(f.end.Load()-f.begin.Load()) / 1e9,
 	}
 	if f.net.cfg.Transport == Tor {
@@ -342,6 +342,7 @@ func (f *Fleet) phase(settled int64) *report.Phase {
 		p.Frames += g.inWindow
 		p.Sent += g.writtenInside
 		p.Moved += g.moved
+		p.Held += g.denied
 		p.Confirmed += g.confirmed
 		p.Errors.Add(&g.errs)
 	}

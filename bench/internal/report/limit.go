@@ -60,6 +60,8 @@ type Evidence struct {
 	PaceMS    float64 // how late the client wrote by itself, 99th percentile
 	LagMS     float64 // how long a task waited for the client's loops, mean
 	Mean, P99 float64 // latency, ms
+	Permits   int     // requests that may be in flight on a connection; 0: no limit
+	Held      uint64  // open loop: requests that waited because as many were in flight
 	Waited    uint64  // cold, open loop: requests that waited for one of the connections
 	Conns     int
 }
@@ -68,13 +70,17 @@ type Evidence struct {
 func (p *Phase) Evidence(cores int) Evidence {
 	e := Evidence{
 		Mode: p.Mode, Due: float64(p.RPS) * p.WindowS, Frames: float64(p.Frames), Cores: cores,
-		PaceMS: p.PaceMS, LagMS: p.LagMS, Mean: p.Latency.AvgMS, P99: p.Latency.P99, Conns: p.Conns,
+		Permits: p.MaxInflight, Held: p.Held, PaceMS: p.PaceMS, LagMS: p.LagMS, Mean: p.Latency.AvgMS, P99: p.Latency.P99, Conns: p.Conns,
 	}
 	for _, b := range p.CoreBusy {
 		e.BusyPct += b / float64(len(p.CoreBusy))
 	}
 	if p.Mode == Closed {
-		e.InFlight = p.Conns * max(p.Streams, 1) * max(p.Depth, 1)
+		each := max(p.Streams, 1) * max(p.Depth, 1)
+		if p.MaxInflight > 0 {
+			each = min(each, p.MaxInflight)
+		}
+		e.InFlight = p.Conns * each
 	}
 	if p.Cold != nil {
 		e.Waited = p.Cold.Waited
@@ -168,6 +174,8 @@ func (e *Evidence) missed() Limit {
 	switch {
 	case e.Waited > 0:
 		return Limit{LimitUnknown, fmt.Sprintf("%s; %s requests were due while all %d connections were under way: more of them would show whether the server takes more", what, num(float64(e.Waited)), e.Conns)}
+	case e.Held > 0 && e.Held >= uint64((100-keptPct)/100.0*e.Due):
+		return Limit{LimitUnknown, fmt.Sprintf("%s; %s requests were due while all %d of --max-inflight were in flight on their connection: more of them would show whether the server takes more", what, num(float64(e.Held)), e.Permits)}
 	case e.late():
 		return Limit{LimitClient, fmt.Sprintf("it was late by %s ms (p99) itself; %s", num(e.PaceMS), what)}
 	}

@@ -35,6 +35,9 @@ func TestLimitOf(t *testing.T) {
 		{"open, missed, written late", open, func(e *Evidence) { e.Frames, e.PaceMS, e.P99 = 7000, 800, 900 }, LimitClient, "late by 800 ms"},
 		{"open, missed, held-up loops", open, func(e *Evidence) { e.Frames, e.LagMS, e.Mean = 7000, 300, 900 }, LimitClient, "waited 300 ms"},
 		{"cold, missed, no connection left", open, func(e *Evidence) { e.Frames, e.Waited, e.Conns = 7000, 3000, 8 }, LimitUnknown, "all 8 connections"},
+		{"open, missed, held by --max-inflight", open, func(e *Evidence) { e.Frames, e.Held, e.Permits = 7000, 2900, 16 }, LimitUnknown, "2,900 requests were due while all 16 of --max-inflight"},
+		{"open, missed, a few held", open, func(e *Evidence) { e.Frames, e.Held, e.Permits = 7000, 5, 16 }, LimitServer, "within"},
+		{"open, kept, held", open, func(e *Evidence) { e.Held, e.Permits = 5000, 16 }, LimitTimetable, "100 %"},
 		{"open, nothing came back", open, func(e *Evidence) { e.Frames, e.Mean, e.P99, e.LagMS = 0, 0, 0, 0 }, LimitServer, "0 %"},
 
 		{"closed, full cores", closed, func(e *Evidence) { e.BusyPct, e.Client, e.Server = 96, 4, 3.5 }, LimitMachine, "others and interrupts"},
@@ -157,5 +160,17 @@ func TestColdRows(t *testing.T) {
 		if _, there := got["small_frames_fps"]; there {
 			t.Errorf("%+v: connections are judged as frames", c)
 		}
+	}
+}
+
+// What is in flight in a closed loop is bounded by --max-inflight.
+func TestEvidenceHasTheBound(t *testing.T) {
+	p := Phase{Mode: Closed, Conns: 3, Streams: 16, Depth: 4}
+	if e := p.Evidence(2); e.InFlight != 3*64 {
+		t.Errorf("%d in flight without a bound", e.InFlight)
+	}
+	p.MaxInflight = 2
+	if e := p.Evidence(2); e.InFlight != 6 || e.Permits != 2 {
+		t.Errorf("%d in flight, %d permits", e.InFlight, e.Permits)
 	}
 }

@@ -39,6 +39,7 @@ const (
 	KindPeers   = "peers"   // ronbench peers: compare, left_out
 	KindWAN     = "wan"     // ronbench wan: phases, server, quic_server, wan, slo
 	KindSoak    = "soak"    // ronbench soak: soak, slo
+	KindNodes   = "nodes"   // ronbench nodes: nodes, slo
 )
 
 // Report is the one document of all commands. Parts that a command does not have are absent.
@@ -48,10 +49,12 @@ type Report struct {
 	Started     time.Time     `json:"started"`
 	Command     []string      `json:"command"` // the command line, program name first
 	MeasuredOn  proc.Machine  `json:"measured_on"`
+	Settings    []Setting     `json:"settings,omitempty"`
 	Interrupted bool          `json:"interrupted"` // ended by a signal: figures cover what was done until then
 	Phases      []Phase       `json:"phases,omitempty"`
 	Server      *Server       `json:"server,omitempty"`
-	QUICServer  *Server       `json:"quic_server,omitempty"` // of runs that have two
+	QUICServer  *Server       `json:"quic_server,omitempty"`  // of runs that have two
+	ServerKnobs []ServerKnobs `json:"server_knobs,omitempty"` // of runs that have a server for each row
 	Compare     []Pairing     `json:"compare,omitempty"`
 	LeftOut     []LeftOutPeer `json:"left_out,omitempty"` // peers that were to be compared with and are not, or no longer
 	Idle        []Idle        `json:"idle,omitempty"`
@@ -64,6 +67,7 @@ type Report struct {
 	Sweep       []Sweep       `json:"sweep,omitempty"`
 	WAN         *WAN          `json:"wan,omitempty"`
 	Soak        *Soak         `json:"soak,omitempty"`
+	Nodes       *Nodes        `json:"nodes,omitempty"`
 	SLOTargets  string        `json:"slo_targets,omitempty"` // whose targets the rows use: Ref-A or Ref-B
 	SLO         []SLORow      `json:"slo,omitempty"`
 	Pass        bool          `json:"pass"` // no row failed
@@ -84,10 +88,12 @@ type Phase struct {
 	Target    string `json:"target"`
 	Mode      string `json:"mode"` // open (timetable), closed (a fixed number in flight), one-way (events without replies) or hello (a fresh connection each)
 	Conns     int    `json:"conns"`
-	Streams   int    `json:"streams,omitempty"`  // of each connection, on QUIC
-	Payload   int    `json:"payload_bytes"`      // 0 in a mixed load: see BySize
-	Circuits  int    `json:"circuits,omitempty"` // over Tor: over how many the connections are spread
-	RPS       int    `json:"rps,omitempty"`      // open: requests due per second
+	Streams   int    `json:"streams,omitempty"` // of each connection, on QUIC
+	// MaxInflight is how many requests may be in flight over all streams of a connection; 0: no limit.
+	MaxInflight int `json:"max_inflight,omitempty"`
+	Payload     int `json:"payload_bytes"`      // 0 in a mixed load: see BySize
+	Circuits    int `json:"circuits,omitempty"` // over Tor: over how many the connections are spread
+	RPS         int `json:"rps,omitempty"`      // open: requests due per second
 	// RTTms is the emulated or measured round trip between client and server: the latency rows are those of the inter-region path then.
 	RTTms float64 `json:"rtt_ms,omitempty"`
 	Depth int     `json:"depth,omitempty"` // closed: requests in flight per connection, or per stream where there are streams
@@ -97,6 +103,7 @@ type Phase struct {
 
 	Sent        uint64       `json:"sent"`                  // requests written in the window
 	Moved       uint64       `json:"moved_conns,omitempty"` // connections that were replaced because their server shut down
+	Held        uint64       `json:"held,omitempty"`        // open: requests due in the window that waited because MaxInflight were in flight
 	Confirmed   uint64       `json:"confirmed,omitempty"`   // one-way: events that have arrived in all, as the server says
 	Frames      uint64       `json:"frames"`                // good replies in the window; one-way: events written in it
 	FPS         float64      `json:"fps"`                   // good replies per second, the whole node

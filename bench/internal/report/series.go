@@ -1,5 +1,7 @@
 package report
 
+import "slices"
+
 // Series is how a window went, interval by interval. A reply belongs to the one in which it came, whenever its request was due. What came after
 // the window, or never, belongs to the last one: together the points have all latencies of the phase, and all its frames.
 type Series struct {
@@ -26,6 +28,27 @@ type Point struct {
 type Quantile struct {
 	Percentile float64 `json:"pct"` // 0 to 100
 	MS         float64 `json:"ms"`
+}
+
+// ServerKnobs is what the servers of one kind have run with.
+type ServerKnobs struct {
+	Kind  string `json:"kind"` // as Server has it
+	Knobs []Knob `json:"knobs"`
+}
+
+// AddServerKnobs notes the knobs of s, if it has any and none of its kind is noted. nil is no server.
+func (r *Report) AddServerKnobs(s *Server) {
+	if s == nil || len(s.Knobs) == 0 || slices.ContainsFunc(r.ServerKnobs, func(k ServerKnobs) bool { return k.Kind == s.Kind }) {
+		return
+	}
+	r.ServerKnobs = append(r.ServerKnobs, ServerKnobs{Kind: s.Kind, Knobs: s.Knobs})
+}
+
+// Setting is a knob of the servers and clients of a run that was set by a file or a variable.
+type Setting struct {
+	Key   string `json:"key"` // as in the file
+	Value string `json:"value"`
+	From  string `json:"from"`
 }
 
 // Knob is a setting that a process ran with.

@@ -8,7 +8,7 @@ import (
 )
 
 func soakOf(verdicts ...drift.Verdict) *Soak {
-	s := &Soak{DurationS: 100, ElapsedS: 100, Segments: []float64{0, 40}, Loads: []SoakLoad{{Transport: "tls", Frames: 12345, Conns: 10, Resumed: 5}}}
+	s := &Soak{DurationS: 100, ElapsedS: 100, Segments: []float64{0, 40}, Loads: []SoakLoad{{Transport: "tls", Frames: 12345, Conns: 10, Asked: 5, Resumed: 5}}}
 	for _, v := range verdicts {
 		r := drift.Result{Verdict: v, Blocks: 10, SpanS: 60, Level: 64 << 20, SlopeHour: 60 << 20, LowHour: 30 << 20, LowGrowth: 1 << 19, Allowed: 16 << 20, Detectable: 20 << 20}
 		if v == drift.Growing {
@@ -22,14 +22,28 @@ func soakOf(verdicts ...drift.Verdict) *Soak {
 	return s
 }
 
+// find is the first row of that name.
+func find(rows []SLORow, id string) *SLORow {
+	for i := range rows {
+		if rows[i].ID == id {
+			return &rows[i]
+		}
+	}
+	return nil
+}
+
 // Growth and errors fail a soak, what cannot be told is shown and does neither.
 func TestJudgeSoak(t *testing.T) {
-	rows := JudgeSoak(soakOf(drift.Steady, drift.Unclear))
-	if !AllPass(rows) || rows[2].Verdict != Passed || rows[3].Verdict != Info || rows[3].Why != "cannot tell: too noisy" {
+	rows := JudgeSoak(soakOf(drift.Steady))
+	if r := find(rows, "soak_leak"); !AllPass(rows) || r == nil || r.Verdict != Passed {
+		t.Errorf("%+v", rows)
+	}
+	rows = JudgeSoak(soakOf(drift.Unclear))
+	if r := find(rows, "soak_leak"); !AllPass(rows) || r == nil || r.Verdict != Info || r.Why != "cannot tell: too noisy" {
 		t.Errorf("%+v", rows)
 	}
 	rows = JudgeSoak(soakOf(drift.Growing))
-	if AllPass(rows) || rows[2].Verdict != Failed || rows[2].Target != 16 || rows[2].Measured != 32 || rows[2].Unit != "MiB" {
+	if r := find(rows, "soak_leak"); AllPass(rows) || r == nil || r.Verdict != Failed || r.Target != 16 || r.Measured != 32 || r.Unit != "MiB" {
 		t.Errorf("%+v", rows)
 	}
 	s := soakOf(drift.Steady)
@@ -38,13 +52,77 @@ func TestJudgeSoak(t *testing.T) {
 		t.Error("an error passes")
 	}
 	s = soakOf(drift.Steady)
-	s.Loads[0].ServerFailed, s.Loads[0].Harmed = 7, 5
-	if rows := JudgeSoak(s); !AllPass(rows) || rows[1].Measured != 2 || rows[1].Verdict != Info {
-		t.Errorf("%+v", rows)
+	s.Loads[0].ServerFailed, s.Loads[0].Harmed, s.Loads[0].ServerReasons = 7, 5, map[string]uint64{"read_timeout": 2, "io": 5}
+	seen := find(JudgeSoak(s), "soak_server_failed")
+	if !AllPass(JudgeSoak(s)) || seen == nil || seen.Measured != 2 || seen.Verdict != Info || seen.Why != "all it saw: io 5, read_timeout 2" {
+		t.Errorf("%+v", seen)
 	}
 	s.Broken = "a server died"
 	if rows := JudgeSoak(s); AllPass(rows) || rows[0].Why != s.Broken {
 		t.Errorf("%+v", rows)
+	}
+}
+
+// What a soak did not do it cannot have shown: one that is complete has carried frames, resumed sessions and changed certificates. One
+// that was interrupted may have done less.
+func TestSoakMustHaveDoneItsWork(t *testing.T) {
+	for name, idle := range map[string]func(*Soak){
+		"no frames":            func(s *Soak) { s.Loads[0].Frames = 0 },
+		"no sessions":          func(s *Soak) { s.Loads[0].Resumed = 0 },
+		"no certificate taken": func(s *Soak) { s.Chaos.Certificates, s.Chaos.Reloads = 3, 0 },
+	} {
+		s := soakOf(drift.Steady)
+		if s.Chaos.Reloads = 6; !AllPass(JudgeSoak(s)) {
+			t.Fatalf("%+v", JudgeSoak(s))
+		}
+		idle(s)
+		if AllPass(JudgeSoak(s)) {
+			t.Errorf("%s: passes", name)
+		}
+		if s.ElapsedS = s.DurationS / 2; !AllPass(JudgeSoak(s)) {
+			t.Errorf("%s, interrupted: fails", name)
+		}
+	}
+	s := soakOf(drift.Steady)
+	s.Loads[0].Asked, s.Loads[0].Resumed = 0, 0
+	if !AllPass(JudgeSoak(s)) {
+		t.Error("where no session was to be resumed, as over Tor, it fails")
+	}
+}
+
+// Buffers that are out when no connection is left are lost, however few.
+func TestSoakAtRest(t *testing.T) {
+	s := soakOf(drift.Steady)
+	if s.Loads[0].RestBuffers = 4096; AllPass(JudgeSoak(s)) {
+		t.Error("a lost buffer passes")
+	}
+	s.Loads[0].RestBuffers, s.Loads[0].RestConns = 0, 1
+	if AllPass(JudgeSoak(s)) {
+		t.Error("a connection that does not end passes")
+	}
+}
+
+// A latency that grows on a machine that does other things is no proof; memory that grows is, whatever the machine does.
+func TestSoakExcuse(t *testing.T) {
+	for _, c := range []struct {
+		kind string
+		m    Machine
+		want drift.Verdict
+	}{
+		{Drift, Machine{InBand: 90, Others: 5}, drift.Growing},
+		{Drift, Machine{InBand: 10, Others: 5}, drift.Unclear},
+		{Drift, Machine{InBand: 90, Others: 60}, drift.Unclear},
+		{Leak, Machine{InBand: 10, Others: 60}, drift.Growing},
+	} {
+		s := SoakSeries{Kind: c.kind, Result: drift.Result{Verdict: drift.Growing}}
+		s.Excuse(c.m)
+		if s.Result.Verdict != c.want || (s.Result.Why == "") != (c.want == drift.Growing) {
+			t.Errorf("%s, %+v: %+v", c.kind, c.m, s.Result)
+		}
+		s.Result = drift.Result{Verdict: drift.Steady}
+		if s.Excuse(c.m); s.Result.Verdict != drift.Steady {
+			t.Errorf("%s, %+v: a steady one becomes %+v", c.kind, c.m, s.Result)
+		}
 	}
 }
 

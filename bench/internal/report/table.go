@@ -42,17 +42,25 @@ func (t *table) write(w io.Writer) {
 	}
 }
 
-// Text writes the whole report for people.
-func (r *Report) Text(w io.Writer) {
+// head says where and with what the figures were measured.
+func (r *Report) head(w io.Writer) {
 	m := &r.MeasuredOn
 	where := fmt.Sprintf("%s, %d cores, %s memory, Linux %s, %s", m.CPUModel, m.Cores, Size(int(m.MemoryBytes)), m.Kernel, m.GoVersion)
 	if m.Ref != "" {
 		where += " (" + m.Ref + ")"
 	}
 	fmt.Fprintf(w, "measured on: %s\n", where)
+	for _, s := range r.Settings {
+		fmt.Fprintf(w, "with %s = %q (%s)\n", s.Key, s.Value, s.From)
+	}
 	if r.Interrupted {
 		fmt.Fprintln(w, "interrupted: the figures cover what was done until then")
 	}
+}
+
+// Text writes the whole report for people.
+func (r *Report) Text(w io.Writer) {
+	r.head(w)
 	for ps := range slices.Chunk(r.Phases, phasesAbreast) {
 		fmt.Fprintln(w)
 		phaseTable(ps).write(w)
@@ -76,39 +84,23 @@ func (r *Report) Text(w io.Writer) {
 		fmt.Fprintln(w)
 		idleTable(r.Idle).write(w)
 	}
-	if r.Storm != nil {
-		fmt.Fprintln(w)
-		r.Storm.text(w)
-	}
-	if r.Loris != nil {
-		fmt.Fprintln(w)
-		r.Loris.text(w)
-	}
-	if r.Restart != nil {
-		fmt.Fprintln(w)
-		r.Restart.text(w)
-	}
-	if r.Check != nil {
-		fmt.Fprintln(w)
-		r.Check.text(w)
-	}
-	if r.Paired != nil {
-		fmt.Fprintln(w)
-		r.Paired.text(w)
-	}
-	if r.Power != nil {
-		fmt.Fprintln(w)
-		r.Power.text(w)
-	}
-	if r.Soak != nil {
-		fmt.Fprintln(w)
-		r.Soak.text(w)
+	for _, part := range []struct {
+		there bool
+		text  func(io.Writer)
+	}{
+		{r.Storm != nil, r.Storm.text}, {r.Loris != nil, r.Loris.text}, {r.Restart != nil, r.Restart.text}, {r.Check != nil, r.Check.text},
+		{r.Paired != nil, r.Paired.text}, {r.Power != nil, r.Power.text}, {r.Soak != nil, r.Soak.text}, {r.Nodes != nil, r.Nodes.text},
+	} {
+		if part.there {
+			fmt.Fprintln(w)
+			part.text(w)
+		}
 	}
 	sweepText(w, r.Sweep)
 	if len(r.SLO) > 0 {
 		fmt.Fprintln(w)
 		if r.SLOTargets != "" {
-			fmt.Fprintf(w, "targets: the seed's for %s%s\n", r.SLOTargets, notRef(m))
+			fmt.Fprintf(w, "targets: the seed's for %s%s\n", r.SLOTargets, notRef(&r.MeasuredOn))
 		}
 		sloTable(r.SLO).write(w)
 	}

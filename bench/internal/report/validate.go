@@ -18,5 +18,8 @@ func (r *Report) Validate() error {
 	if s := r.Restart; s != nil && len(s.TookS) < len(s.Windows) {
 		return fmt.Errorf("it has %d restarts, but says of only %d how long they took", len(s.Windows), len(s.TookS))
 	}
+	if r.Soak != nil {
+		return r.Soak.sound()
+	}
 	return nil
 }

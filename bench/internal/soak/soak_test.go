@@ -93,6 +93,9 @@ func TestCheckpoint(t *testing.T) {
 		"other schema":  strings.Replace(string(whole), schema, "ronbench-soak/0", 1),
 		"series":        strings.Replace(string(whole), `"t_s":[0,`, `"t_s":[`, 1),
 		"no segments":   strings.Replace(string(whole), `"segments_s":[0,50]`, `"segments_s":[]`, 1),
+		"segments":      strings.Replace(string(whole), `"segments_s":[0,50]`, `"segments_s":[50,0]`, 1),
+		"load":          strings.Replace(string(whole), `"loads":{"tls":{`, `"loads":{"quic":null,"tls":{`, 1),
+		"order":         strings.Replace(string(whole), `"t_s":[0,1,`, `"t_s":[1,0,`, 1),
 		"time run back": strings.Replace(string(whole), `"elapsed_s":150`, `"elapsed_s":15`, 1),
 	} {
 		if b == string(whole) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/ron-transport/ron-transport/bench/internal/drift"
@@ -117,8 +118,18 @@ func (s *State) Save(path string) error {
 	}
 	if err != nil {
 		_ = os.Remove(f.Name()) // the first error says more
+		return err
 	}
-	return err
+	return syncDir(filepath.Dir(path))
+}
+
+// syncDir has the names in a directory on the disk: without that, a crash of the machine may leave the file before.
+func syncDir(path string) error {
+	d, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }
 
 // Load reads what Save wrote.
@@ -138,11 +149,16 @@ func Load(path string) (*State, error) {
 		s.Loads = make(map[string]*report.SoakLoad)
 	}
 	for _, o := range s.Series {
-		if o == nil || len(o.T) != len(o.V) {
+		if o == nil || len(o.T) != len(o.V) || !slices.IsSorted(o.T) {
 			return nil, fmt.Errorf("%s: a series is damaged", path)
 		}
 	}
-	if len(s.Starts) == 0 || s.ElapsedS < s.Starts[len(s.Starts)-1] {
+	for transport, l := range s.Loads {
+		if l == nil {
+			return nil, fmt.Errorf("%s: the load %q is damaged", path, transport)
+		}
+	}
+	if len(s.Starts) == 0 || !slices.IsSorted(s.Starts) || s.ElapsedS < s.Starts[len(s.Starts)-1] {
 		return nil, fmt.Errorf("%s: its segments are damaged", path)
 	}
 	return s, nil

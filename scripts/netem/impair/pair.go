@@ -99,6 +99,7 @@ func Open(c Config) (*Pair, error) {
 }
 
 // Set changes what a direction does from now on: what is under way arrives as it would have, what waits for the rate is sent at the new one.
+// The error is that of Params.Validate, or os.ErrClosed from Close on.
 func (p *Pair) Set(d Direction, params Params) error {
 	if err := params.Validate(); err != nil {
 		return err

@@ -38,22 +38,26 @@ func newRunner(from, to int, mtu int, began time.Time, l *Link) (*runner, error)
 
 func (r *runner) now() time.Duration { return time.Since(r.began) } // the monotonic clock
 
-// set changes the link's parameters and has the thread look at its deadlines again.
+// set changes the link's parameters and has the thread look at its deadlines again. Once stopped it is os.ErrClosed.
 func (r *runner) set(p Params) error {
 	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.stopped {
+		return os.ErrClosed
+	}
 	r.link.Set(r.now(), p)
-	r.mu.Unlock()
 	return r.wakeUp()
 }
 
 // stop has run return.
 func (r *runner) stop() error {
 	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.stopped = true
-	r.mu.Unlock()
 	return r.wakeUp()
 }
 
+// wakeUp needs mu: the descriptor is closed only after stopped is set, and then nobody wakes the thread any more.
 func (r *runner) wakeUp() error {
 	_, err := unix.Write(r.wake, binary.NativeEndian.AppendUint64(nil, 1))
 	return os.NewSyscallError("write", err)
