@@ -203,3 +203,42 @@ func TestForwardTooLargeForClient(t *testing.T) {
 		t.Errorf("the client has got %s", all)
 	}
 }
+
+// TestForwardEarlyAnswerWaits: the rest of a stream whose early answer waits for the client to read is dropped, and the answer arrives.
+func TestForwardEarlyAnswerWaits(t *testing.T) {
+	const early, size, large = 8, 500_000, 5
+	var first atomic.Pointer[framer.Retained]
+	var ended, arrived, more atomic.Int64
+	s := newSite(t)
+	front := s.front("tcp://"+serve(t, requests(func(s *framer.Session, f *framer.Frame) {
+		switch {
+		case f.AppProtoID != early:
+			arrived.Add(1)
+			_ = s.Reply(f, 200, make([]byte, size))
+		case f.Flags&start1 != 0:
+			first.Store(f.Retain())
+		case f.Flags&end1 != 0:
+			ended.Add(1)
+		default:
+			more.Add(1)
+		}
+	})), "--reactor-loops=1", "--reactor-sndbuf=16384")
+	x, r := s.client(front.addr("tls"))
+	send(t, x, piece(early, 1<<40, req|start1, "first"))
+	eventually(t, "the upstream has the stream", func() bool { return first.Load() != nil })
+	_ = x.Post(func(x *framer.Session) { x.Transport().PauseRead() })
+	for i := range uint64(large) {
+		send(t, x, piece(7, 1<<41+i, req, ""))
+	}
+	eventually(t, "the upstream has answered", func() bool { return arrived.Load() == large })
+	_ = first.Load().Reply(403, []byte("early"))
+	eventually(t, "the gateway ends the stream", func() bool { return ended.Load() == 1 })
+	send(t, x, piece(early, 1<<40, req, "more"), piece(early, 1<<40, req|end1, "last"))
+	_ = x.Post(func(x *framer.Session) { x.Transport().ResumeRead() })
+	eventually(t, "all answers", func() bool {
+		return strings.Contains(r.all(), "1099511627776:falsetrue:early") && strings.Count(r.all(), "falsetrue:") == large+1
+	})
+	if ended.Load() != 1 || more.Load() != 0 {
+		t.Errorf("the upstream has got %d ends, and %d frames more", ended.Load(), more.Load())
+	}
+}
