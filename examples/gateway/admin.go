@@ -3,11 +3,14 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"log/slog"
 	"net"
 	"net/http"
 	"syscall"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/net/netutil"
 	"golang.org/x/sys/unix"
 
 	"github.com/ron-transport/ron-transport/pool/readiness"
@@ -20,7 +23,7 @@ type admin struct {
 	srv *http.Server
 }
 
-// openAdmin starts the admin listener, last: what it tells of is there.
+// openAdmin opens the admin listener. serveAdmin has it answer.
 func (a *app) openAdmin(c *Config) error {
 	if c.Admin == "" {
 		return nil
@@ -39,10 +42,23 @@ func (a *app) openAdmin(c *Config) error {
 	if err != nil {
 		return err
 	}
-	a.admin = &admin{lis: lis, srv: &http.Server{Handler: a.routes(), ReadTimeout: adminTime, WriteTimeout: adminTime, IdleTimeout: adminTime}}
-	a.work.Go(func() { _ = a.admin.srv.Serve(lis) })
-	a.log.Info("listening", "transport", "admin", "addr", lis.Addr().String())
+	a.admin = &admin{lis: netutil.LimitListener(lis, maxAdminConns), srv: &http.Server{ReadTimeout: adminTime, WriteTimeout: adminTime,
+		IdleTimeout: adminTime, ErrorLog: slog.NewLogLogger(a.log.Handler(), slog.LevelWarn)}}
 	return nil
+}
+
+// serveAdmin has the admin listener answer, when all that it tells of is there.
+func (a *app) serveAdmin() {
+	if a.admin == nil {
+		return
+	}
+	a.admin.srv.Handler = a.routes()
+	a.work.Go(func() {
+		if err := a.admin.srv.Serve(a.admin.lis); !errors.Is(err, http.ErrServerClosed) {
+			a.log.Error("admin listener ended", "reason", reasonOf(err), "err", err)
+		}
+	})
+	a.log.Info("listening", "transport", "admin", "addr", a.admin.lis.Addr().String())
 }
 
 // routes are the admin listener's paths.
@@ -52,7 +68,7 @@ func (a *app) routes() http.Handler {
 		_, _ = w.Write([]byte("ok\n"))
 	})
 	mux.HandleFunc("GET /readyz", a.readyz)
-	mux.Handle("GET /metrics", promhttp.HandlerFor(a.registry(), promhttp.HandlerOpts{}))
+	mux.Handle("GET /metrics", promhttp.HandlerFor(a.registry(), promhttp.HandlerOpts{MaxRequestsInFlight: maxScrapes}))
 	return mux
 }
 
@@ -81,5 +97,6 @@ func (a *app) readyz(w http.ResponseWriter, req *http.Request) {
 func (ad *admin) close() {
 	if ad != nil {
 		_ = ad.srv.Close()
+		_ = ad.lis.Close() // it may not have been served
 	}
 }

@@ -41,6 +41,8 @@ type app struct {
 	onion  *tor.Service
 	admin  *admin
 
+	pending *reactor.Handover // the predecessor's sockets, while we start
+
 	leaving atomic.Bool   // readiness is gone for good
 	handed  chan struct{} // closed when a successor has taken over
 
@@ -51,13 +53,25 @@ type app struct {
 	work sync.WaitGroup
 }
 
-// start brings a gateway up. What has begun is ended when something fails.
+// start brings a gateway up. What has begun is ended when something fails. A predecessor hears last that we are ready.
 func start(src sources, e *effective, log *slog.Logger, level *slog.LevelVar) (*app, error) {
 	ctx, stop := context.WithCancel(context.Background())
 	a := &app{src: src, log: log, level: level, now: e, ends: map[string]*endpoint{}, stop: stop, handed: make(chan struct{})}
-	if err := errors.Join(a.open(ctx)); err != nil {
-		a.close(context.Background())
+	err := a.open(ctx)
+	if err == nil {
+		err = a.ready(ctx)
+	}
+	if a.pending != nil {
+		err = errors.Join(err, a.pending.Close())
+	}
+	if err != nil {
+		end, cancel := context.WithTimeout(context.Background(), failedGrace)
+		defer cancel()
+		_ = a.close(end)
 		return nil, e.explain(err)
+	}
+	if c := e.Config; c.TLS.Handover != "" {
+		a.work.Go(func() { a.offer(ctx, c.TLS.Handover) })
 	}
 	a.work.Go(func() { a.watch(ctx) })
 	return a, nil
@@ -75,7 +89,7 @@ func (a *app) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	p, err := newPolicy(&c.Forward)
+	p, err := newPolicy(c)
 	if err != nil {
 		return err
 	}
@@ -91,9 +105,6 @@ func (a *app) open(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	if err := a.listenTLS(ctx, c); err != nil {
-		return err
-	}
 	if c.QUIC.Listen != "" {
 		if a.quic, err = quic.Listen(a.loops, c.QUIC.Listen, a.quicConfig(c)); err != nil {
 			return err
@@ -105,7 +116,14 @@ func (a *app) open(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	return a.openAdmin(c)
+	if err := a.openAdmin(c); err != nil {
+		return err
+	}
+	if err := a.listenTLS(ctx, c); err != nil { // last, because of a predecessor
+		return err
+	}
+	a.serveAdmin()
+	return nil
 }
 
 // setFrames puts the frames' limits in force for new connections.
@@ -185,7 +203,7 @@ func (a *app) certEvent(e certs.Event) {
 	a.log.Info("certificates", "event", e.Kind.String())
 }
 
-// listenTLS opens the TLS listener, or takes it over from the process that waits at tls.handover; then a successor may do the same.
+// listenTLS opens the TLS listener, or takes it over from the process that waits at tls.handover.
 func (a *app) listenTLS(ctx context.Context, c *Config) (err error) {
 	if c.TLS.Listen == "" {
 		return nil
@@ -195,20 +213,13 @@ func (a *app) listenTLS(ctx context.Context, c *Config) (err error) {
 	if c.TLS.Handover == "" {
 		a.tls, err = a.loops.Listen("tcp", c.TLS.Listen, lc)
 	} else {
-		a.tls, err = takeOver(ctx, a.loops, c, lc)
+		a.tls, err = a.takeOver(ctx, c, lc)
 	}
 	if err != nil {
 		return err
 	}
 	snd, rcv := a.tls.Granted()
 	a.log.Info("listening", "transport", "tls", "addr", a.tls.Addr().String(), "sndbuf", snd, "rcvbuf", rcv)
-	if c.TLS.Handover != "" {
-		a.work.Go(func() {
-			if reactor.ServeHandover(ctx, c.TLS.Handover, []*reactor.Listener{a.tls}) == nil {
-				close(a.handed)
-			}
-		})
-	}
 	return nil
 }
 
@@ -221,8 +232,6 @@ func (a *app) quicConfig(c *Config) quic.ListenConfig {
 	if a.server != nil {
 		lc.TLS = a.server.QUIC()
 	}
-	lc.ResetKey, _ = readKey(c.QUIC.ResetKey) // validate has read it
-	lc.TokenKey, _ = readKey(c.QUIC.TokenKey)
 	return lc
 }
 

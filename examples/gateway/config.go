@@ -61,7 +61,7 @@ type ForwardConfig struct {
 	Attempts   int
 	Idempotent []uint16 // app_proto_ids of which an unanswered request may be sent again
 	Inflight   int      // requests without an answer per upstream connection
-	Queue      int      // requests per loop that wait for an upstream
+	Queue      int      // requests that wait for one connection to an upstream
 }
 
 // defaults are the values in force when nothing is said: the library's own, and those of the seed's §3.

@@ -10,15 +10,17 @@ const (
 	failTimeout failure = iota
 	// failLost: the upstream was lost, or could not be reached, and the request may not be sent once more.
 	failLost
-	// failRefused: the frame does not fit what the upstream accepts, or what a frame holds.
+	// failRefused: a frame does not fit what the upstream or the client accepts, or what a frame holds.
 	failRefused
-	// failQueue: forward.queue requests of the loop were waiting.
+	// failQueue: forward.queue requests were waiting for the upstream's connection.
 	failQueue
+	// failSlow: the client did not read a long answer, and others were held up.
+	failSlow
 	numFailures
 )
 
 func (f failure) String() string {
-	return [numFailures]string{"timeout", "lost", "refused", "queue_full"}[f]
+	return [numFailures]string{"timeout", "lost", "refused", "queue_full", "slow_client"}[f]
 }
 
 // counters are about all upstreams together. Any goroutine.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"net"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -60,15 +61,19 @@ func TestReloadUnderLoad(t *testing.T) {
 	l.end(t)
 }
 
-// TestDrainUnderLoad: SIGTERM takes readiness first, then leaves with a goodbye; no request fails, and the exit status is 0.
-func TestDrainUnderLoad(t *testing.T) {
+// TestDrainDelay: SIGTERM takes readiness at once; until drain.delay is over all goes on, and clients hear nothing. The log has the reason for
+// the state, whatever else is wrong.
+func TestDrainDelay(t *testing.T) {
 	s := newSite(t)
-	p := launch(t, s.config("quic.listen = \"127.0.0.1:0\"\n"))
-	p.ready("", "ready", 200)
-	const conns = 8
-	var l load
-	l.start(s.clients(), p.addr("tls"), conns)
-	eventually(t, "the load runs", func() bool { return l.answered.Load() > 50 })
+	cert, key := s.ca.issueFor(t, 3, 200*time.Hour) // less than the 14 days of the warning
+	write(t, filepath.Join(s.dir, "tls.crt"), string(cert))
+	write(t, filepath.Join(s.dir, "tls.key"), string(key))
+	p := launch(t, s.config("quic.listen = \"127.0.0.1:0\"\n"), "--drain-delay=1h")
+	p.ready("", "degraded", 200)
+	x := s.clients().dial(p.addr("tls"))
+	if got := code(ask(x, 7, "x")); got != 200 {
+		t.Fatalf("answer %d", got)
+	}
 	p.signal(syscall.SIGTERM)
 	body := p.ready("", "not_ready", 503)
 	if !strings.Contains(body, `"draining":true`) || !strings.Contains(body, `"shutting_down"`) {
@@ -77,11 +82,23 @@ func TestDrainUnderLoad(t *testing.T) {
 	if got, _ := p.get("/healthz"); got != 200 {
 		t.Errorf("/healthz is %d while the gateway drains", got)
 	}
-	if l.left.Load() > 0 {
-		t.Error("a goodbye has come before drain.delay was over")
+	p.log("readiness", map[string]string{"transport": "tls", "state": "not_ready", "reason": "shutting_down"})
+	if f, err := ask(x, 7, "x"); code(f, err) != 200 {
+		t.Errorf("within the delay: %v", err)
 	}
-	before := l.answered.Load()
-	eventually(t, "requests are answered within the delay", func() bool { return l.answered.Load() > before })
+	p.signal(syscall.SIGTERM)
+	p.ends(1)
+}
+
+// TestDrainUnderLoad: a drain ends with a goodbye to every connection; no request fails, and the exit status is 0.
+func TestDrainUnderLoad(t *testing.T) {
+	s := newSite(t)
+	p := launch(t, s.config("quic.listen = \"127.0.0.1:0\"\n"), "--drain-delay=0s")
+	const conns = 8
+	var l load
+	l.start(s.clients(), p.addr("tls"), conns)
+	eventually(t, "the load runs", func() bool { return l.answered.Load() > 50 })
+	p.signal(syscall.SIGTERM)
 	p.ends(0)
 	l.end(t)
 	if n := l.left.Load(); n != conns {
@@ -89,6 +106,26 @@ func TestDrainUnderLoad(t *testing.T) {
 	}
 	if p.find("drained", map[string]string{"level": "INFO"}) == nil {
 		t.Error("the log does not say that all was drained")
+	}
+}
+
+// TestReloadCertificateWrong: with a certificate that cannot be loaded no setting changes either.
+func TestReloadCertificateWrong(t *testing.T) {
+	s := newSite(t)
+	p := launch(t, s.config(""))
+	write(t, filepath.Join(s.dir, "tls.crt"), "this is no certificate")
+	s.config("limits.max_conns = 5000\n")
+	p.signal(syscall.SIGHUP)
+	p.log("reload refused", nil)
+	if l := p.find("setting changed", nil); l != nil {
+		t.Errorf("%v", l)
+	}
+	s.certify(2)
+	p.signal(syscall.SIGHUP)
+	p.log("setting changed", map[string]string{"setting": "limits.max_conns", "value": "5000"})
+	p.log("reloaded", nil)
+	if got := s.ca.served(t, p.addr("tls")); got != 2 {
+		t.Errorf("serial %d after the reload, want 2", got)
 	}
 }
 
@@ -157,6 +194,37 @@ func TestPrintsAndRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	begin(t, s.config("")).ends(1)
+}
+
+// TestAdminBounds: connections to the admin listener are bounded; those that wait are served when others have gone.
+func TestAdminBounds(t *testing.T) {
+	s := newSite(t)
+	p := launch(t, s.config(""))
+	dial := func() net.Conn {
+		c, err := net.Dial("tcp", p.addr("admin"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = c.Close() })
+		return c
+	}
+	var held []net.Conn
+	for range maxAdminConns {
+		held = append(held, dial())
+	}
+	late := dial()
+	if _, err := late.Write([]byte("GET /healthz HTTP/1.0\r\n\r\n")); err != nil {
+		t.Fatal(err)
+	}
+	_ = late.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
+	if n, _ := late.Read(make([]byte, 64)); n > 0 {
+		t.Errorf("connection %d is served", maxAdminConns+1)
+	}
+	_ = held[0].Close()
+	_ = late.SetReadDeadline(time.Now().Add(patience))
+	if n, err := late.Read(make([]byte, 64)); n == 0 {
+		t.Errorf("it is not served when another one has gone: %v", err)
+	}
 }
 
 // TestMetrics: what was done is counted, by transport, and no label names a peer.

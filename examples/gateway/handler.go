@@ -14,16 +14,17 @@ import (
 type policy struct {
 	routes *routes
 	ForwardConfig
-	again map[uint16]bool // Idempotent
+	again   map[uint16]bool // Idempotent
+	streams int             // that a client may have open
 }
 
-func newPolicy(c *ForwardConfig) (*policy, error) {
-	r, err := parseRoutes(c.Routes)
+func newPolicy(c *Config) (*policy, error) {
+	r, err := parseRoutes(c.Forward.Routes)
 	if err != nil {
 		return nil, err
 	}
-	p := &policy{routes: r, ForwardConfig: *c, again: map[uint16]bool{}}
-	for _, id := range c.Idempotent {
+	p := &policy{routes: r, ForwardConfig: c.Forward, again: map[uint16]bool{}, streams: c.Frames.MaxStreams}
+	for _, id := range p.Idempotent {
 		p.again[id] = true
 	}
 	return p, nil
@@ -43,8 +44,8 @@ type gateway struct {
 func newGateway(log *slog.Logger, loops *reactor.Reactor, p *policy, d *dialer) *gateway {
 	g := &gateway{log: log, loops: loops, dial: d}
 	g.policy.Store(p)
-	for range loops.Loops() {
-		g.shards = append(g.shards, &shard{g: g, links: map[target]*link{}, failed: map[target]int64{}})
+	for i := range loops.Loops() {
+		g.shards = append(g.shards, &shard{g: g, loop: i, links: map[target]*link{}, sick: map[target]*health{}})
 	}
 	return g
 }
@@ -53,28 +54,34 @@ func newGateway(log *slog.Logger, loops *reactor.Reactor, p *policy, d *dialer) 
 type down struct {
 	s       *framer.Session
 	shard   *shard
-	calls   map[uint64]*call    // by the client's corr_id
-	echoing map[uint64]struct{} // streams that are being echoed, by corr_id
-	held    []reply             // answers that wait for the client to read
-	ended   map[uint64]struct{} // streams that were answered before they had ended: the rest of their frames is dropped
-	sent    int                 // calls that an upstream has, and has not answered
+	calls   map[uint64]*call // by the client's corr_id
+	echoing streams          // that are being echoed
+	held    []reply          // answers that wait for the client to read
+	ended   streams          // that were answered before their END
+	sent    int              // calls that an upstream has, and has not answered
+	permits int              // of upstreams' connections, that held has
+	copied  int              // bytes of held without a permit
 	gone    bool
 }
 
 // reply is an answer that waits.
 type reply struct {
 	c    *call
-	r    *framer.Retained // holds a permit of the upstream's connection: with all of them out, it is not read
+	l    *link            // it came from
+	r    *framer.Retained // holds a permit of that connection: with all of them out, it is not read; nil: f is a copy
+	f    framer.Frame
 	last bool
 }
 
 // OnOpen implements framer.Handler.
 func (g *gateway) OnOpen(s *framer.Session) {
 	conn := s.Transport().(*reactor.Conn)
-	d := &down{s: s, shard: g.shards[conn.Loop()], calls: map[uint64]*call{}, echoing: map[uint64]struct{}{}, ended: map[uint64]struct{}{}}
+	p := g.policy.Load()
+	d := &down{s: s, shard: g.shards[conn.Loop()], calls: map[uint64]*call{}, echoing: streams{limit: 2 * p.streams}, ended: streams{limit: 2 * p.streams}}
 	s.SetUserData(d)
 	d.shard.downs++
-	d.shard.warm(conn, g.policy.Load())
+	d.shard.near = conn // also when it has closed: all that is asked of it is the loop
+	d.shard.warm(p)
 }
 
 // OnClose implements framer.Handler.
@@ -85,7 +92,7 @@ func (g *gateway) OnClose(s *framer.Session, cause error) {
 	}
 	d.gone = true
 	for _, h := range d.held {
-		h.r.Release()
+		d.release(h)
 	}
 	d.held = nil
 	for _, c := range d.calls {
@@ -111,20 +118,17 @@ func (g *gateway) OnFrame(s *framer.Session, f *framer.Frame) {
 	if f.Flags&framer.FlagResp != 0 {
 		return // we have asked clients nothing
 	}
-	if c := d.calls[f.CorrID]; c != nil && f.Flags&framer.FlagReq != 0 {
-		c.more(f)
+	if d.ended.take(f.CorrID, f.Flags&framer.FlagStart != 0, f.Flags&framer.FlagEnd != 0) {
 		return
 	}
-	if _, dead := d.ended[f.CorrID]; dead && f.Flags&(framer.FlagReq|framer.FlagStart) == framer.FlagReq {
-		if f.Flags&framer.FlagEnd != 0 {
-			delete(d.ended, f.CorrID)
-		}
+	if c := d.calls[f.CorrID]; c != nil && f.Flags&framer.FlagReq != 0 {
+		c.more(f)
 		return
 	}
 	p := g.policy.Load()
 	switch to := p.routes.find(f.AppProtoID); {
 	case to == nil:
-		_ = s.ReplyError(f, &framer.Error{Why: framer.BadFrame, Code: 404, Detail: "no route for this app_proto_id"})
+		d.refuse(f, &framer.Error{Why: framer.BadFrame, Code: 404, Detail: "no route for this app_proto_id"})
 	case len(to.targets) == 0:
 		d.echo(f)
 	default:
@@ -132,17 +136,23 @@ func (g *gateway) OnFrame(s *framer.Session, f *framer.Frame) {
 	}
 }
 
+// refuse answers a frame with an error, and a stream with it: the rest of its frames is dropped.
+func (d *down) refuse(f *framer.Frame, e *framer.Error) {
+	_ = d.s.ReplyError(f, e)
+	if f.Flags&(framer.FlagStart|framer.FlagEnd) == framer.FlagStart {
+		d.ended.add(f.CorrID)
+	}
+}
+
 // echo answers a request with its own payload: a stream frame by frame. Events are not answered.
 func (d *down) echo(f *framer.Frame) {
 	start, end := f.Flags&framer.FlagStart != 0, f.Flags&framer.FlagEnd != 0
-	_, open := d.echoing[f.CorrID]
-	switch {
-	case f.Flags&framer.FlagReq == 0:
+	if f.Flags&framer.FlagReq == 0 {
 		return
-	case start && !end:
-		d.echoing[f.CorrID] = struct{}{}
-	case end:
-		delete(d.echoing, f.CorrID)
+	}
+	open := d.echoing.take(f.CorrID, start, end)
+	if start && !end {
+		d.echoing.add(f.CorrID)
 	}
 	if !open && start == end {
 		_ = d.s.Reply(f, 200, f.Payload)
@@ -155,15 +165,62 @@ func (d *down) echo(f *framer.Frame) {
 	}
 }
 
+// hold keeps an answer until the client reads. A few are kept with a permit of the upstream's connection, which others use as well. With
+// more of them the connection becomes this client's: calls that are not sent yet go to another one, and as soon as nobody else waits for
+// an answer from it, it is read no faster than the client reads. Until then what comes is copied, up to a bound that ends the answer.
+func (d *down) hold(c *call, l *link, f *framer.Frame, last bool) {
+	h := reply{c: c, l: l, last: last}
+	if d.permits >= framer.MaxInflight/clientShare || l.held >= framer.MaxInflight/2 {
+		l.leave()
+		if l.shared(d) {
+			n := len(f.Cap) + len(f.Payload)
+			if d.copied+n > heldCopies {
+				c.fail(failSlow, &framer.Error{Why: framer.SlowPeer, Detail: "the answer comes faster than it is read, and other clients' answers are behind it"})
+				return
+			}
+			d.copied += n
+			h.f = framer.Frame{Header: f.Header, Cap: append([]byte(nil), f.Cap...), Payload: append([]byte(nil), f.Payload...)}
+			d.held = append(d.held, h)
+			return
+		}
+	}
+	if h.r = f.Retain(); h.r != nil {
+		h.f = framer.Frame{Header: h.r.Header, Cap: h.r.Cap, Payload: h.r.Payload}
+		d.permits++
+		l.held++
+		d.held = append(d.held, h)
+	}
+}
+
+// release gives back what a held answer takes.
+func (d *down) release(h reply) {
+	if h.r == nil {
+		d.copied -= len(h.f.Cap) + len(h.f.Payload)
+		return
+	}
+	h.r.Release()
+	d.permits--
+	h.l.held--
+}
+
+// holds says whether answers of c wait.
+func (d *down) holds(c *call) bool {
+	for _, h := range d.held {
+		if h.c == c {
+			return true
+		}
+	}
+	return false
+}
+
 // flush sends the answers that wait, as far as the client reads.
 func (d *down) flush() {
 	for len(d.held) > 0 && d.s.Writable() {
 		h := d.held[0]
 		d.held[0] = reply{}
 		d.held = d.held[1:]
-		f := framer.Frame{Header: h.r.Header, Cap: h.r.Cap, Payload: h.r.Payload}
-		d.send(h.c, &f)
-		h.r.Release()
+		d.send(h.c, &h.f)
+		d.release(h)
 		if h.last {
 			h.c.finish()
 		}
@@ -180,7 +237,7 @@ func (d *down) forgetHeld(c *call) {
 	keep := d.held[:0]
 	for _, h := range d.held {
 		if h.c == c {
-			h.r.Release()
+			d.release(h)
 			continue
 		}
 		keep = append(keep, h)
@@ -193,7 +250,7 @@ func (d *down) send(c *call, f *framer.Frame) {
 	r := framer.Frame{Header: f.Header, Cap: f.Cap, Payload: f.Payload}
 	r.CorrID, r.Flags = c.corr, f.Flags&^framer.FlagAckReq
 	if err := d.s.Send(&r); err != nil { // larger than the client takes, or the session closes
-		_ = d.s.SendError(&c.head, &framer.Error{Why: framer.FrameTooLarge, Code: 500, Detail: "the answer is larger than the client accepts"})
+		c.fail(failRefused, &framer.Error{Why: framer.FrameTooLarge, Code: 500, Detail: "the answer is larger than the client accepts"})
 	}
 }
 

@@ -1,9 +1,12 @@
 package main
 
 import (
+	lists "container/list"
 	"context"
 	stdtls "crypto/tls"
 	"net"
+	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/ron-transport/ron-transport/framer"
@@ -18,10 +21,11 @@ const firstCorr = 1 << 32
 // another loop, so a frame crosses the gateway without a lock and without changing loops. Loop only.
 type shard struct {
 	g      *gateway
+	loop   int           // its index
+	near   *reactor.Conn // of the loop, to have connections made there; nil before the first client
 	links  map[target]*link
 	all    []*link // also those that are leaving
-	failed map[target]int64
-	queued int // calls that wait in links
+	sick   map[target]*health
 	downs  int // clients' sessions
 	ending bool
 }
@@ -48,18 +52,21 @@ type link struct {
 	s     *framer.Session // nil until the connection is open
 	next  uint64
 	calls map[uint64]*call // sent, by our corr_id
-	queue []*call          // with frames to be sent
-	limit int              // of calls
+	more  lists.List       // of *call: of those, the ones with further frames to be sent
+	queue lists.List       // of *call: not sent yet
+	spare bool             // no route leads to it any more: it ends with its calls
+	heard uint64           // frames that have come
+	held  int              // permits that answers have which wait for clients to read
 }
 
 // start gives a call to an upstream: the first of the route's that has not failed lately, a later one with each try.
 func (sh *shard) start(c *call) {
 	c.state = callQueued
 	c.tries++
-	to := sh.choose(c)
+	to := sh.choose(c.to, c.tries-1)
 	l := sh.links[to]
 	if l == nil {
-		l = sh.open(to, c.policy, c.d.s.Transport().(*reactor.Conn))
+		l = sh.open(to, sh.g.policy.Load())
 	}
 	c.link = l
 	l.enqueue(c)
@@ -67,22 +74,24 @@ func (sh *shard) start(c *call) {
 }
 
 // open begins a link.
-func (sh *shard) open(to target, p *policy, near *reactor.Conn) *link {
-	l := &link{sh: sh, to: to, next: firstCorr, calls: map[uint64]*call{}, limit: p.Inflight}
-	sh.links[to] = l
+func (sh *shard) open(to target, p *policy) *link {
+	l := &link{sh: sh, to: to, next: firstCorr, calls: map[uint64]*call{}, spare: !p.routes.has(to)}
+	if !l.spare {
+		sh.links[to] = l
+	}
 	sh.all = append(sh.all, l)
-	sh.g.dial.start(l, near)
+	sh.g.dial.start(l, sh.near, openTime(p))
 	return l
 }
 
 // warm opens the links that the next request will want: it then waits for no handshake, and one that comes just before a shutdown, when
 // no new connection can be made, finds its upstream.
-func (sh *shard) warm(near *reactor.Conn, p *policy) {
+func (sh *shard) warm(p *policy) {
 	open := func(r *route) {
 		if r == nil || len(r.targets) == 0 || sh.links[r.targets[0]] != nil || sh.cold(r.targets[0]) {
 			return
 		}
-		sh.open(r.targets[0], p, near)
+		sh.open(r.targets[0], p)
 	}
 	open(p.routes.any)
 	for _, r := range p.routes.byApp {
@@ -90,35 +99,45 @@ func (sh *shard) warm(near *reactor.Conn, p *policy) {
 	}
 }
 
-// cold says that an upstream has failed lately.
-func (sh *shard) cold(to target) bool {
-	at, bad := sh.failed[to]
-	return bad && time.Now().UnixNano()-at <= int64(coolDown)
-}
-
-// choose is the upstream of a call's next try.
-func (sh *shard) choose(c *call) target {
-	all := c.to.targets
+// choose is the upstream of a call's next try, after others.
+func (sh *shard) choose(r *route, tries int) target {
+	all := r.targets
 	for i := range all {
-		if t := all[(c.tries-1+i)%len(all)]; !sh.cold(t) {
+		if t := all[(tries+i)%len(all)]; !sh.cold(t) {
 			return t
 		}
 	}
-	return all[(c.tries-1)%len(all)]
+	return all[tries%len(all)]
 }
 
 func (l *link) enqueue(c *call) {
-	l.queue = append(l.queue, c)
-	l.sh.queued++
+	q := &l.queue
+	if l.has(c) {
+		q = &l.more
+	}
+	c.place = q.PushBack(c)
 }
+
+// unqueue takes c out of the queue, if it is there. The list knows whose its elements are.
+func (l *link) unqueue(c *call) {
+	if c.place != nil {
+		l.queue.Remove(c.place)
+		l.more.Remove(c.place)
+		c.place = nil
+	}
+}
+
+// full says whether a request would have to wait behind as many as may.
+func (l *link) full(p *policy) bool { return l.queue.Len() >= p.Queue }
 
 // pump sends what waits, as far as the upstream reads and its permits go.
 func (l *link) pump() {
 	if l.state != linkOpen && l.state != linkLeaving || l.s == nil {
 		return
 	}
+	limit := l.sh.g.policy.Load().Inflight
 	for l.s.Writable() {
-		c := l.eligible()
+		c := l.eligible(limit)
 		if c == nil {
 			return
 		}
@@ -127,6 +146,9 @@ func (l *link) pump() {
 			l.next++
 			l.calls[c.up] = c
 			c.d.sent++
+			c.heard = l.heard
+			l.unqueue(c)
+			l.enqueue(c)
 		}
 		if !c.write(l) {
 			return
@@ -148,32 +170,35 @@ func (l *link) has(c *call) bool { return c.up != 0 && l.calls[c.up] == c }
 // eligible is the first call of the queue whose turn it is; nil when none may be sent now. A client that does not read its answers gets no
 // more of them, and one client never has more than a part of the permits: what it does not read stays in our hands, and holds the
 // upstream's connection, which others use as well.
-func (l *link) eligible() *call {
-	for _, c := range l.queue {
-		if l.has(c) {
-			return c
-		}
-		if l.state == linkOpen && len(l.calls) < l.limit && len(c.d.held) == 0 && c.d.sent < max(1, l.limit/clientShare) {
+func (l *link) eligible(limit int) *call {
+	if e := l.more.Front(); e != nil {
+		return e.Value.(*call)
+	}
+	if l.state != linkOpen || len(l.calls) >= limit {
+		return nil
+	}
+	for e := l.queue.Front(); e != nil; e = e.Next() {
+		if c := e.Value.(*call); len(c.d.held) == 0 && c.d.sent < max(1, limit/clientShare) {
 			return c
 		}
 	}
 	return nil
 }
 
-// unqueue takes c out of the queue, if it is there.
-func (l *link) unqueue(c *call) {
-	for i, q := range l.queue {
-		if q == c {
-			l.queue = append(l.queue[:i:i], l.queue[i+1:]...)
-			l.sh.queued--
-			return
+// shared says whether others than d wait for answers.
+func (l *link) shared(d *down) bool {
+	for _, c := range l.calls {
+		if c.d != d {
+			return true
 		}
 	}
+	return false
 }
 
 // forget takes a call off the link.
 func (l *link) forget(c *call) {
 	if l.has(c) {
+		c.endStream(l)
 		delete(l.calls, c.up)
 		c.d.sent--
 	}
@@ -185,14 +210,14 @@ func (l *link) forget(c *call) {
 
 // later pumps when the present callback is over: within it, the queue may be in use.
 func (l *link) later() {
-	if l.s != nil && len(l.queue) > 0 {
+	if l.s != nil && l.queue.Len()+l.more.Len() > 0 {
 		_ = l.s.Post(func(*framer.Session) { l.pump() })
 	}
 }
 
-// settle closes a leaving link that nobody waits for.
+// settle closes a leaving or spare link that nobody waits for.
 func (l *link) settle() {
-	if l.state == linkLeaving && l.s != nil && len(l.calls) == 0 && len(l.queue) == 0 {
+	if (l.state == linkLeaving || l.state == linkOpen && l.spare) && l.s != nil && len(l.calls) == 0 && l.queue.Len() == 0 {
 		l.s.Close(nil)
 	}
 }
@@ -206,18 +231,31 @@ func (l *link) leave() {
 	if l.sh.links[l.to] == l {
 		delete(l.sh.links, l.to)
 	}
-	var rest []*call
-	for _, c := range l.queue {
-		if l.has(c) {
-			rest = append(rest, c)
-			continue
-		}
-		l.sh.queued--
-		c.link, c.up = nil, 0
+	for _, c := range drain(&l.queue) {
+		c.link = nil
 		c.tries-- // it has not been tried here
 		l.sh.start(c)
 	}
-	l.queue = rest
+	l.settle()
+}
+
+// drain empties a list of calls.
+func drain(q *lists.List) (all []*call) {
+	for e := q.Front(); e != nil; e = e.Next() {
+		c := e.Value.(*call)
+		c.place = nil
+		all = append(all, c)
+	}
+	q.Init()
+	return all
+}
+
+// retire has a link that no route leads to any more end with the calls that it has.
+func (l *link) retire() {
+	if l.sh.links[l.to] == l {
+		delete(l.sh.links, l.to)
+	}
+	l.spare = true
 	l.settle()
 }
 
@@ -238,20 +276,16 @@ func (l *link) closed(cause error) {
 			break
 		}
 	}
-	if cause != nil || was == linkOpening {
-		sh.failed[l.to] = time.Now().UnixNano()
+	if was == linkOpening || cause != nil && reasonOf(cause) != reactor.ReasonIdleTimeout { // one that nobody uses may end
 		sh.g.counts.linksLost.Add(1)
-		sh.g.away.Store(l.to, reasonOf(cause))
-		sh.g.log.Warn("upstream lost", "upstream", l.to.String(), "reason", reasonOf(cause), "err", cause)
+		sh.fail(l.to, cause)
 	}
-	sh.queued -= len(l.queue)
 	calls := l.calls
-	for _, c := range l.queue {
-		if c.up == 0 {
-			c.lost()
-		}
+	l.calls = map[uint64]*call{}
+	drain(&l.more) // they are among calls
+	for _, c := range drain(&l.queue) {
+		c.lost()
 	}
-	l.queue, l.calls = nil, map[uint64]*call{}
 	for _, c := range calls {
 		c.up = 0
 		c.d.sent--
@@ -275,13 +309,14 @@ type upstream struct{}
 
 // OnOpen implements framer.Handler: the upstream is asked how large frames may be, and whether it is ready.
 func (upstream) OnOpen(s *framer.Session) {
-	s.UserData().(*link).s = s
+	l := s.UserData().(*link)
+	l.s = s
+	within := openTime(l.sh.g.policy.Load())
 	go func() { // Hello waits, which a loop must not; it ends with the session at the latest
-		ctx, cancel := context.WithTimeout(context.Background(), helloTime)
+		ctx, cancel := context.WithTimeout(context.Background(), within)
 		defer cancel()
 		_, err := s.Hello(ctx, "ron-transport gateway")
 		_ = s.Post(func(s *framer.Session) {
-			l := s.UserData().(*link)
 			switch {
 			case err != nil:
 				s.Close(err)
@@ -289,9 +324,9 @@ func (upstream) OnOpen(s *framer.Session) {
 			case l.state == linkOpening:
 				l.state = linkOpen
 				l.sh.g.counts.links.Add(1)
-				delete(l.sh.failed, l.to)
-				l.sh.g.away.Delete(l.to)
+				l.sh.found(l.to)
 				l.pump()
+				l.settle()
 			default:
 				l.settle()
 			}
@@ -302,10 +337,14 @@ func (upstream) OnOpen(s *framer.Session) {
 // OnFrame implements framer.Handler.
 func (upstream) OnFrame(s *framer.Session, f *framer.Frame) {
 	l := s.UserData().(*link)
+	l.heard++
 	if s.Leaving() {
 		l.leave()
 	}
 	if c := l.calls[f.CorrID]; c != nil && f.Flags&framer.FlagResp != 0 {
+		if l.state == linkOpen {
+			delete(l.sh.sick, l.to)
+		}
 		c.answer(f)
 		l.pump()
 	}
@@ -356,20 +395,37 @@ func newDialer(loops *reactor.Reactor, c *Config) (*dialer, error) {
 	return &dialer{loops: loops, end: end, tls: client}, err
 }
 
-// start dials for a link, on the loop of near. The name is looked up on another goroutine, because that may wait.
-func (d *dialer) start(l *link, near *reactor.Conn) {
+// start dials for a link, on the loop of near, and gives it a time for the look-up of the name, and once more for connect and handshake.
+// The name is looked up on another goroutine, because that may wait.
+func (d *dialer) start(l *link, near *reactor.Conn, within time.Duration) {
 	go func() { // ends with the look-up
-		dc := reactor.DialConfig{Near: near, Protocol: func(c *reactor.Conn) reactor.Protocol {
-			s := d.end.Session(c)
-			s.SetUserData(l) // before the loop knows of the connection
-			return linkProtocol{s, l}
-		}}
-		if l.to.tls {
-			host, _, _ := net.SplitHostPort(l.to.addr)
-			dc.Filter = func() reactor.Filter { return d.tls.Conn(host) }
-		}
-		if _, err := d.loops.Dial("tcp", l.to.addr, dc); err != nil {
+		if err := d.dial(l, near, within); err != nil {
 			_ = d.loops.Post(near.Loop(), func() { l.closed(err) }) // a loop that has stopped has no clients left
 		}
 	}()
+}
+
+// dial is start, on a goroutine of its own.
+func (d *dialer) dial(l *link, near *reactor.Conn, within time.Duration) error {
+	host, port, err := net.SplitHostPort(l.to.addr)
+	if err != nil {
+		return err
+	}
+	dc := reactor.DialConfig{Near: near, Timeout: within, Protocol: func(c *reactor.Conn) reactor.Protocol {
+		s := d.end.Session(c)
+		s.SetUserData(l) // before the loop knows of the connection
+		return linkProtocol{s, l}
+	}}
+	if l.to.tls {
+		dc.Filter = func() reactor.Filter { return d.tls.Conn(host) }
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), within)
+	defer cancel()
+	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	if err != nil {
+		return err
+	}
+	i := max(0, slices.IndexFunc(ips, func(a netip.Addr) bool { return a.Unmap().Is4() })) // as net.Dial without the race for both
+	_, err = d.loops.Dial("tcp", net.JoinHostPort(ips[i].Unmap().String(), port), dc)
+	return err
 }

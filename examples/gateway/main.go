@@ -33,7 +33,9 @@ func main() {
 	if err == nil {
 		return
 	}
-	fmt.Fprintln(os.Stderr, "gateway:", err)
+	told := newLines(os.Stderr, func(uint64) {}) // whoever reads it may not, and the process must end
+	fmt.Fprintln(told, "gateway:", err)
+	told.flush(flushTime)
 	if _, ok := errors.AsType[*usageError](err); ok {
 		os.Exit(exitUsage)
 	}
@@ -98,12 +100,10 @@ func lookup(env []string, name string) (v string) {
 func run(src sources, e *effective, stderr io.Writer) error {
 	level := new(slog.LevelVar)
 	level.Set(e.LogLevel)
-	o := &slog.HandlerOptions{Level: level}
-	var h slog.Handler = slog.NewTextHandler(stderr, o)
-	if e.LogFormat == "json" {
-		h = slog.NewJSONHandler(stderr, o)
-	}
-	log := slog.New(h)
+	direct := slog.New(newHandler(stderr, e.LogFormat, level))
+	out := newLines(stderr, func(n uint64) { direct.Warn("log lines dropped", "count", n) })
+	defer out.flush(flushTime)
+	log := slog.New(newHandler(out, e.LogFormat, level))
 	sig := make(chan os.Signal, 4) // before anything starts: no signal is to end us unprepared
 	signal.Notify(sig, syscall.SIGHUP, syscall.SIGTERM, syscall.SIGINT)
 	defer signal.Stop(sig)

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/ron-transport/ron-transport/pool/readiness"
@@ -39,17 +41,17 @@ func (a *app) report() report {
 		cert = a.store.Readiness()
 		r.Parts["certificates"] = cert
 	}
-	add := func(name, addr string, s readiness.Status) {
-		if s = s.And(up); r.Draining {
-			s = s.Lower(readiness.NotReady, "shutting_down", "the gateway drains")
+	add := func(name, addr string, of ...readiness.Status) {
+		if of = append(of, up); r.Draining {
+			of = append(of, readiness.OK().Lower(readiness.NotReady, "shutting_down", "the gateway drains"))
 		}
-		r.Transports[name] = transport{s, addr}
+		r.Transports[name] = transport{worstFirst(of), addr}
 	}
 	if a.tls != nil {
-		add("tls", a.tls.Addr().String(), a.tls.Readiness().And(cert))
+		add("tls", a.tls.Addr().String(), a.tls.Readiness(), cert)
 	}
 	if a.quic != nil {
-		add("quic", a.quic.Addr().String(), a.quic.Readiness().And(cert))
+		add("quic", a.quic.Addr().String(), a.quic.Readiness(), cert)
 	}
 	if a.onion != nil {
 		add("tor", a.onion.Addr(), a.onion.Readiness())
@@ -68,6 +70,16 @@ func overall(all map[string]transport) readiness.State {
 		return best
 	}
 	return readiness.Degraded
+}
+
+// worstFirst is all of them together. The first reason is one that gives the state.
+func worstFirst(of []readiness.Status) readiness.Status {
+	slices.SortStableFunc(of, func(a, b readiness.Status) int { return cmp.Compare(a.State, b.State) })
+	all := readiness.OK()
+	for _, s := range of {
+		all = all.And(s)
+	}
+	return all
 }
 
 // upstreams is Degraded while an upstream could not be reached when it was last tried. It is never NotReady: were every node of a

@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// reload reads all sources again and puts in force what can change while the gateway runs. When something in them is wrong, nothing
-// changes, and the error names every field that is. Any goroutine.
+// reload reads all sources again and puts in force what can change while the gateway runs. When something in them is wrong, or in a file of
+// certificates or ticket keys, no setting changes, and the error names every field that is. Any goroutine.
 func (a *app) reload() error {
 	next, err := a.src.load()
 	if err != nil {
@@ -18,6 +18,9 @@ func (a *app) reload() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	merged, changed, waiting, err := a.now.merge(next)
+	if err == nil && a.store != nil { // before anything changes: what is wrong keeps its old version
+		err = a.store.Reload()
+	}
 	if err == nil {
 		err = a.apply(merged)
 	}
@@ -31,12 +34,6 @@ func (a *app) reload() error {
 	}
 	for _, s := range waiting {
 		a.log.Warn("setting needs a restart", "setting", s.key, "value", s.value.get())
-	}
-	if a.store != nil {
-		if err := a.store.Reload(); err != nil { // the old ones stay
-			a.log.Error("reload of certificates failed", "reason", "tls", "err", err)
-			return err
-		}
 	}
 	a.log.Info("reloaded", "changed", len(changed), "need_restart", len(waiting))
 	return nil
@@ -70,7 +67,7 @@ func (e *effective) merge(next *effective) (merged *effective, changed, waiting 
 
 // apply puts in force what a reload may change. What can fail comes first.
 func (a *app) apply(e *effective) error {
-	p, err := newPolicy(&e.Forward)
+	p, err := newPolicy(e.Config)
 	if err != nil {
 		return err
 	}
@@ -80,7 +77,7 @@ func (a *app) apply(e *effective) error {
 	if err := a.loops.SetMaxConns(e.Reactor.MaxConns); err != nil {
 		return e.explain(err)
 	}
-	a.gw.policy.Store(p)
+	a.gw.adopt(p)
 	a.level.Set(e.LogLevel)
 	return nil
 }

@@ -98,9 +98,9 @@ func parseTargets(s string) (*route, error) {
 	r := &route{}
 	for _, w := range words {
 		scheme, addr, _ := strings.Cut(w, "://")
-		_, port, err := net.SplitHostPort(addr)
-		if (scheme != "tcp" && scheme != "tls") || err != nil || port == "" {
-			return nil, fmt.Errorf("%q is no upstream; allowed are tcp://host:port and tls://host:port", w)
+		host, port, err := net.SplitHostPort(addr)
+		if (scheme != "tcp" && scheme != "tls") || err != nil || host == "" || !isPort(port, 1) {
+			return nil, fmt.Errorf("%q is no upstream; allowed are tcp://host:port and tls://host:port, with a port from 1 to 65535", w)
 		}
 		r.targets = append(r.targets, target{addr: addr, tls: scheme == "tls"})
 	}

@@ -50,14 +50,14 @@ func processSettings(c *Config) []option {
 		{"log.format", oneOf(&c.LogFormat, "text", "json"), "form of the log, on standard error", "", onRestart},
 		{"admin.listen", text(&c.Admin), "address of /healthz, /readyz and /metrics; empty: none", "", onRestart},
 		{"drain.delay", span(&c.DrainDelay, 0, maxDrain), "time from not ready to the first goodbye, for balancers to notice", "", atOnce},
-		{"drain.timeout", span(&c.DrainTimeout, minDrain, maxDrain), "time from the first goodbye until what is left is cut off", "", atOnce},
+		{"drain.timeout", span(&c.DrainTimeout, minDrain, maxDrain), "time from the first goodbye until what is left is cut off; with upstreams at least reactor.shutdown_grace", "", atOnce},
 		{"forward.routes", list(&f.Routes), "APP=echo or APP=UPSTREAM [UPSTREAM …] each, APP an app_proto_id or *; UPSTREAM tcp://, tls:// host:port", "", atOnce},
 		{"forward.ca", text(&f.CA), "PEM file of the roots of tls:// upstreams; empty: the system's", "", onRestart},
 		{"forward.timeout", span(&f.Timeout, minForward, maxForward), "time from a request to its answer; with upstreams at most reactor.shutdown_grace", "", atOnce},
-		{"forward.attempts", number(&f.Attempts, 1, maxAttempts), "times that a request is tried before it is answered with 503", "", atOnce},
+		{"forward.attempts", number(&f.Attempts, 1, maxAttempts), "times that a request is tried, where it may be tried again", "", atOnce},
 		{"forward.idempotent", ids(&f.Idempotent), "app_proto_ids whose requests may be sent again when an upstream is lost before it has answered", "", atOnce},
 		{"forward.inflight", number(&f.Inflight, 1, maxInflight), "requests without an answer per connection to an upstream", "", atOnce},
-		{"forward.queue", number(&f.Queue, 1, maxQueue), "requests per loop that wait for an upstream; beyond, they are answered with 503", "", atOnce},
+		{"forward.queue", number(&f.Queue, 1, maxQueue), "requests that wait for one connection to an upstream; beyond, they are answered with 503", "", atOnce},
 	}
 }
 
@@ -69,7 +69,7 @@ func tlsSettings(c *Config) []option {
 		{"tls.key", text(&t.Pair.KeyFile), "PEM file of its key, mode 0600; its content is reloaded", "", onRestart},
 		{"tls.responder", text(&t.Pair.Responder), "URL of the OCSP responder; empty: the one that the certificate names", "certs: Config.Pairs[0].Responder", onRestart},
 		{"tls.watch", duration(&s.Interval), "time between looks at the files; negative: only at SIGHUP", "certs: Config.Interval", onRestart},
-		{"tls.expiry_warning", duration(&s.ExpiryWarning), "how long before its end a certificate counts as degraded; negative: never", "certs: Config.ExpiryWarning", onRestart},
+		{"tls.expiry_warning", atMost(&s.ExpiryWarning, maxExpiry), "how long before its end a certificate counts as degraded; negative: never", "certs: Config.ExpiryWarning", onRestart},
 		{"tls.session_tickets", not(&t.NoTickets), "session resumption", "", onRestart},
 		{"tls.ticket_file", text(&s.Tickets.File), "file of ticket keys shared by nodes; empty: keys of this process alone", "certs: Config.Tickets.File", onRestart},
 		{"tls.ticket_owner", boolean(&s.Tickets.Owner), "renew tls.ticket_file, and make it where it is missing", "certs: Config.Tickets.Owner", onRestart},

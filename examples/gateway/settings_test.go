@@ -251,7 +251,7 @@ func TestPrintConfigRoundTrip(t *testing.T) {
 			env = append(env, setting.Prefix+strings.ToUpper(strings.ReplaceAll(x.key, ".", "_"))+"="+x.value)
 		}
 	}
-	first, err := read(t, "", env, "--forward-ca=quote\" back\\slash\tü")
+	first, err := read(t, "", env, "--tls-cert=quote\" back\\slash\tü")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -308,6 +308,15 @@ func TestRefused(t *testing.T) {
 		{"two routes", base, []string{"--forward-routes=7=echo,7=echo"}, []string{"forward.routes", "7", "allowed is one"}},
 		{"route of HELLO", base, []string{"--forward-routes=0=echo"}, []string{"forward.routes", "1 to 65535"}},
 		{"timeout over the grace", base, []string{"--forward-routes=*=tcp://x:1", "--forward-timeout=11s"}, []string{"forward.timeout", "11s", "10s"}},
+		{"port of a listener", base, []string{"--tls-listen=127.0.0.1:99999", "--admin-listen=:9x"}, []string{"tls.listen", "99999", "admin.listen", ":9x", "0 to 65535"}},
+		{"two listeners", base, []string{"--tls-listen=127.0.0.1:7777", "--admin-listen=127.0.0.1:7777"}, []string{"admin.listen", "127.0.0.1:7777", "another address"}},
+		{"port of an upstream", base, []string{"--forward-routes=*=tcp://127.0.0.1:70000"}, []string{"forward.routes", "70000", "1 to 65535"}},
+		{"port 0 of an upstream", base, []string{"--forward-routes=*=tcp://127.0.0.1:0"}, []string{"forward.routes", "1 to 65535"}},
+		{"host of an upstream", base, []string{"--forward-routes=*=tcp://:80"}, []string{"forward.routes", "tcp://:80", "tcp://host:port"}},
+		{"expiry", base, []string{"--tls-expiry-warning=1000000h"}, []string{"tls.expiry_warning", "1000000h", "up to 8784h"}},
+		{"early without apps", base, []string{"--quic-early", "--quic-listen=:1"}, []string{"quic.early", "only with quic.early_apps"}},
+		{"roots", base, []string{"--forward-ca=" + dir + "/none"}, []string{"forward.ca", "/none", "no such file"}},
+		{"drain below the grace", base, []string{"--forward-routes=*=tcp://x:1", "--drain-timeout=9s"}, []string{"drain.timeout", "9s", "reactor.shutdown_grace, 10s, or more"}},
 		{"open key", base, []string{"--quic-reset-key-file=" + dir + "/open"}, []string{"quic.reset_key_file", "mode 0644", "neither group nor others"}},
 		{"short key", base, []string{"--quic-token-key-file=" + dir + "/short"}, []string{"quic.token_key_file", "64 hexadecimal"}},
 		{"several", base, []string{"--log-level=loud", "--drain-delay=-1s"}, []string{"log.level", "loud", "drain.delay", "-1s", "0s to 1h"}},
@@ -321,8 +330,24 @@ func TestRefused(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestVariables: those that begin as ours do and are no setting are refused, but for what Kubernetes adds for services whose names begin so.
+func TestVariables(t *testing.T) {
 	if _, err := read(t, base, []string{"RON_TRANSPORT_TLS_LISSTEN=x"}); err == nil || !strings.Contains(err.Error(), "RON_TRANSPORT_TLS_LISSTEN") {
 		t.Errorf("an unknown variable: %v", err)
+	}
+	// Of services called ron-transport and ron-transport-gateway.
+	links := []string{"SERVICE_HOST=10.0.0.1", "SERVICE_PORT=8443", "SERVICE_PORT_QUIC=8443", "PORT=tcp://10.0.0.1:8443", "PORT_8443_TCP=tcp://10.0.0.1:8443",
+		"PORT_8443_TCP_PROTO=tcp", "PORT_8443_UDP_PORT=8443", "PORT_8443_TCP_ADDR=10.0.0.1", "GATEWAY_SERVICE_HOST=10.0.0.2", "GATEWAY_PORT=udp://10.0.0.2:1"}
+	for i := range links {
+		links[i] = setting.Prefix + links[i]
+	}
+	if _, err := read(t, base, links); err != nil {
+		t.Error(err)
+	}
+	if _, err := read(t, base, []string{"RON_TRANSPORT_TLS_PORT=8443"}); err == nil || !strings.Contains(err.Error(), "RON_TRANSPORT_TLS_PORT") {
+		t.Errorf("a variable that looks like a setting: %v", err)
 	}
 	if _, err := read(t, base, []string{"HOME=/", setting.ConfigEnv + "=/x"}); err != nil {
 		t.Error(err)
@@ -341,5 +366,25 @@ func TestDocumentedSettings(t *testing.T) {
 	}
 	if !bytes.Contains(doc, table.Bytes()) {
 		t.Errorf("docs/gateway.md does not hold the table; it is to be:\n%s", table.String())
+	}
+}
+
+// TestKeyIsRead: the key that is used is the one that was checked, also when its file has gone since.
+func TestKeyIsRead(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "key")
+	write(t, path, strings.Repeat("0f", 32))
+	if err := os.Chmod(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	e, err := read(t, base, nil, "--quic-reset-key-file="+path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	end := &app{ends: map[string]*endpoint{"quic": {}}}
+	if lc := end.quicConfig(e.Config); lc.ResetKey == nil || lc.ResetKey[31] != 0x0f || lc.TokenKey != nil {
+		t.Errorf("the keys are %v and %v", lc.ResetKey, lc.TokenKey)
 	}
 }

@@ -72,7 +72,7 @@ func (src sources) load() (*effective, error) {
 		switch s := byEnv[name]; {
 		case s != nil:
 			put(s, v, "environment "+name)
-		case strings.HasPrefix(name, setting.Prefix) && name != setting.ConfigEnv:
+		case strings.HasPrefix(name, setting.Prefix) && name != setting.ConfigEnv && !serviceLink(name, v):
 			errs = append(errs, fmt.Errorf("%s (environment): there is no such setting; allowed are the names that --help lists", name))
 		}
 	}

@@ -35,7 +35,10 @@ func allowed(key string) string {
 		absurd := map[setting.Kind]string{setting.Integer: "4611686018427387904", setting.Duration: "1000000h", setting.Text: "\x00", setting.Boolean: "\x00", setting.List: "\x00"}[s.value.kind]
 		err := s.value.set(absurd)
 		if err == nil && s.field != "" {
-			c.Tor.Enabled, c.Reactor.Loops = true, 1 // else it would depend on this machine
+			c.Tor.Enabled = true
+			if key != "reactor.loops" {
+				c.Reactor.Loops = 1 // else it would depend on this machine
+			}
 			err = e.explain(e.validateLibrary())
 		}
 		if err != nil {
@@ -50,10 +53,14 @@ func allowed(key string) string {
 	return ""
 }
 
-// withoutZero takes what the library says of a zero out of what is allowed where validateZeros refuses it.
+// withoutZero takes what the library says of a zero out of what is allowed where validateZeros refuses it, and puts it in where it is the
+// default and the library's words are about other values.
 func withoutZero(key, words string) string {
 	for _, s := range settings(defaults()) {
 		if v := s.value.get(); s.key == key && (v == "0" || v == "0s") {
+			if !strings.Contains(words, "0 for") {
+				words = "0, or " + words
+			}
 			return words
 		}
 	}

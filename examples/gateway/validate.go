@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strconv"
 	"strings"
 
 	"github.com/ron-transport/ron-transport/framer"
@@ -13,7 +14,8 @@ import (
 	"github.com/ron-transport/ron-transport/tls/certs"
 )
 
-// validate checks what depends on the library's rules and on several settings at once. It starts nothing, and reads no certificate.
+// validate checks what depends on the library's rules and on several settings at once, and reads QUIC's keys. It starts nothing, and reads
+// no certificate.
 func (e *effective) validate() error {
 	return errors.Join(e.validateZeros(), e.validateLibrary(), e.validateListeners(), e.validateForward())
 }
@@ -100,9 +102,12 @@ func (e *effective) validateListeners() error {
 		if a.addr == "" {
 			continue
 		}
-		if _, port, err := net.SplitHostPort(a.addr); err != nil || port == "" {
-			errs = append(errs, e.refuse(a.key, "allowed is host:port, or nothing"))
+		if _, port, err := net.SplitHostPort(a.addr); err != nil || !isPort(port, 0) {
+			errs = append(errs, e.refuse(a.key, "allowed is host:port with a port from 0 to 65535, or nothing"))
 		}
+	}
+	if _, port, _ := net.SplitHostPort(c.Admin); c.Admin != "" && c.Admin == c.TLS.Listen && port != "0" {
+		errs = append(errs, e.refuse("admin.listen", "allowed is another address than that of tls.listen"))
 	}
 	if c.TLS.Listen == "" && c.QUIC.Listen == "" && !c.Tor.Enabled {
 		errs = append(errs, e.refuse("tls.listen", "at least one of tls.listen, quic.listen and tor.enabled is needed"))
@@ -117,18 +122,32 @@ func (e *effective) validateListeners() error {
 	if len(c.Frames.EarlyApps) > 0 && !c.QUIC.Lib.Early {
 		errs = append(errs, e.refuse("quic.early_apps", "allowed only with quic.early"))
 	}
+	if c.QUIC.Lib.Early && len(c.Frames.EarlyApps) == 0 {
+		errs = append(errs, e.refuse("quic.early", "allowed only with quic.early_apps: without one nothing is accepted early"))
+	}
 	if c.TLS.NoTickets && c.TLS.Store.Tickets.File != "" {
 		errs = append(errs, e.refuse("tls.ticket_file", "allowed only with tls.session_tickets"))
 	}
 	if c.TLS.Handover != "" && (c.TLS.Listen == "" || c.QUIC.Listen != "" || c.Tor.Enabled) {
 		errs = append(errs, e.refuse("tls.handover", "allowed only with tls.listen, and without quic.listen and tor.enabled, whose sockets cannot be passed on"))
 	}
-	for _, k := range []struct{ key, path string }{{"quic.reset_key_file", c.QUIC.ResetKey}, {"quic.token_key_file", c.QUIC.TokenKey}} {
-		if _, err := readKey(k.path); err != nil {
+	for _, k := range []struct {
+		key, path string
+		to        **[32]byte
+	}{{"quic.reset_key_file", c.QUIC.ResetKey, &c.QUIC.Lib.ResetKey}, {"quic.token_key_file", c.QUIC.TokenKey, &c.QUIC.Lib.TokenKey}} {
+		key, err := readKey(k.path)
+		if err != nil {
 			errs = append(errs, e.refuse(k.key, err.Error()))
 		}
+		*k.to = key // what is used is what has been checked, whatever becomes of the file
 	}
 	return errors.Join(errs...)
+}
+
+// isPort says whether s is a port's number, not below least.
+func isPort(s string, least int) bool {
+	n, err := strconv.ParseUint(s, 10, 16)
+	return err == nil && int(n) >= least
 }
 
 // needsCert says whether there is a transport that shows a certificate.
@@ -161,17 +180,20 @@ func (e *effective) validateForward() error {
 	if err != nil {
 		return e.refuse("forward.routes", err.Error())
 	}
-	if !routes.forwards() {
-		return nil
-	}
 	var errs []error
-	if g := c.Reactor.ShutdownGrace; g < c.Forward.Timeout {
-		errs = append(errs, e.refuse("forward.timeout", fmt.Sprintf("allowed is up to reactor.shutdown_grace, %v: what was asked before a shutdown is answered in it", g)))
-	}
 	if c.Forward.CA != "" {
 		if _, err := readRoots(c.Forward.CA); err != nil {
 			errs = append(errs, e.refuse("forward.ca", err.Error()))
 		}
+	}
+	if !routes.forwards() {
+		return errors.Join(errs...)
+	}
+	if g := c.Reactor.ShutdownGrace; g < c.Forward.Timeout {
+		errs = append(errs, e.refuse("forward.timeout", fmt.Sprintf("allowed is up to reactor.shutdown_grace, %v: what was asked before a shutdown is answered in it", g)))
+	}
+	if g := c.Reactor.ShutdownGrace; c.DrainTimeout < g {
+		errs = append(errs, e.refuse("drain.timeout", fmt.Sprintf("allowed with upstreams is reactor.shutdown_grace, %v, or more: what is left after drain.timeout is cut off", g)))
 	}
 	return errors.Join(errs...)
 }

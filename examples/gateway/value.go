@@ -94,6 +94,20 @@ func span(p *time.Duration, least, most time.Duration) value {
 	return v
 }
 
+// atMost is a duration with an upper bound of our own; negative ones are allowed.
+func atMost(p *time.Duration, most time.Duration) value {
+	v := duration(p)
+	v.set = func(s string) error {
+		d, err := time.ParseDuration(s)
+		if err != nil || d > most {
+			return fmt.Errorf("allowed are up to %v, negative for never", most)
+		}
+		*p = d
+		return nil
+	}
+	return v
+}
+
 func boolean(p *bool) value {
 	return value{setting.Boolean, func(s string) error {
 		switch s {
