@@ -183,7 +183,7 @@ func (a *app) openTLS(ctx context.Context, c *Config) (err error) {
 		_ = a.store.Staple(first) // told as an event, and by readiness; it is tried again
 		cancel()
 	}
-	a.server, err = tls.NewServer(tls.Config{TLS: &stdtls.Config{GetCertificate: a.store.GetCertificate, SessionTicketsDisabled: c.TLS.NoTickets}})
+	a.server, err = tls.NewServer(tls.Config{TLS: &stdtls.Config{GetCertificate: a.store.GetCertificate, SessionTicketsDisabled: c.TLS.NoTickets}, AESGCM: c.TLS.AESGCM})
 	if err == nil && !c.TLS.NoTickets {
 		err = a.store.Attach(a.server)
 	}

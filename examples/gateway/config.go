@@ -7,6 +7,7 @@ import (
 	"github.com/ron-transport/ron-transport/framer"
 	"github.com/ron-transport/ron-transport/quic"
 	"github.com/ron-transport/ron-transport/reactor"
+	"github.com/ron-transport/ron-transport/tls"
 	"github.com/ron-transport/ron-transport/tls/certs"
 	"github.com/ron-transport/ron-transport/tor"
 )
@@ -36,6 +37,7 @@ type TLSConfig struct {
 	Pair      certs.Pair
 	Store     certs.Config // but for its Pairs
 	NoTickets bool
+	AESGCM    tls.AESGCM
 	Handover  string // where a successor takes the socket over; "": nowhere
 }
 

@@ -391,7 +391,7 @@ func newDialer(loops *reactor.Reactor, c *Config) (*dialer, error) {
 			return nil, err
 		}
 	}
-	client, err := tls.NewClient(tls.Config{TLS: conf})
+	client, err := tls.NewClient(tls.Config{TLS: conf, AESGCM: c.TLS.AESGCM})
 	return &dialer{loops: loops, end: end, tls: client}, err
 }
 

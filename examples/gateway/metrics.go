@@ -10,6 +10,7 @@ import (
 	quicmetrics "github.com/ron-transport/ron-transport/quic/metrics"
 	reactormetrics "github.com/ron-transport/ron-transport/reactor/metrics"
 	certmetrics "github.com/ron-transport/ron-transport/tls/certs/metrics"
+	tlsmetrics "github.com/ron-transport/ron-transport/tls/metrics"
 	tormetrics "github.com/ron-transport/ron-transport/tor/metrics"
 )
 
@@ -25,6 +26,7 @@ func (a *app) registry() *prometheus.Registry {
 	}
 	if a.tls != nil {
 		frames("tls")
+		r.MustRegister(tlsmetrics.New(a.server, tlsmetrics.Options{}))
 	}
 	if a.quic != nil {
 		frames("quic")

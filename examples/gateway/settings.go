@@ -77,6 +77,7 @@ func tlsSettings(c *Config) []option {
 		{"tls.ticket_keep", integer(&s.Tickets.Keep), "earlier ticket keys that decrypt; 0: as many as 7 days need; negative: none", "certs: Config.Tickets.Keep", onRestart},
 		{"tls.ocsp", not(&s.OCSP.Disable), "fetch and staple OCSP answers", "", onRestart},
 		{"tls.ocsp_timeout", duration(&s.OCSP.Timeout), "bound on one request to the responder", "certs: Config.OCSP.Timeout", onRestart},
+		{"tls.aes_gcm", aesGCM(&t.AESGCM), "implementation of AES-GCM, of clients and upstreams: auto is the fastest that the processor has", "", onRestart},
 		{"tls.handover", text(&t.Handover), "unix socket where a successor takes the TLS socket over; only without QUIC and Tor; empty: none", "", onRestart},
 	}
 }

@@ -38,6 +38,7 @@ tls.expiry_warning     1h0m0s           TLS.Store.ExpiryWarning       1h0m0s
 tls.session_tickets    false            TLS.NoTickets                 true
 tls.ticket_file        /t               TLS.Store.Tickets.File        /t
 tls.ticket_owner       true             TLS.Store.Tickets.Owner       true
+tls.aes_gcm            go               TLS.AESGCM                    go
 tls.ticket_rotate      2h0m0s           TLS.Store.Tickets.Rotate      2h0m0s
 tls.ticket_keep        2                TLS.Store.Tickets.Keep        2
 tls.ocsp               false            TLS.Store.OCSP.Disable        true

@@ -29,8 +29,11 @@ func allowed(key string) string {
 		if s.key != key {
 			continue
 		}
-		if key == "reactor.congestion" {
-			return "what the kernel has" // which differs from machine to machine
+		switch key { // they differ from machine to machine
+		case "reactor.congestion":
+			return "what the kernel has"
+		case "tls.aes_gcm":
+			return "auto, go, and avx512 and avx2 where the processor has them"
 		}
 		absurd := map[setting.Kind]string{setting.Integer: "4611686018427387904", setting.Duration: "1000000h", setting.Text: "\x00", setting.Boolean: "\x00", setting.List: "\x00"}[s.value.kind]
 		err := s.value.set(absurd)

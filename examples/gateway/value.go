@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/ron-transport/ron-transport/examples/gateway/setting"
+	"github.com/ron-transport/ron-transport/tls"
 )
 
 // value is a field of a Config as all sources see it: a text, as on the command line.
@@ -42,6 +43,13 @@ func level(p *slog.Level) value {
 		}
 		return fmt.Errorf("allowed are debug, info, warn, error")
 	}, func() string { return strings.ToLower(p.String()) }}
+}
+
+func aesGCM(p *tls.AESGCM) value {
+	return value{setting.Text, func(s string) (err error) {
+		*p, err = tls.ParseAESGCM(s)
+		return err
+	}, func() string { return p.String() }}
 }
 
 func integer(p *int) value {

@@ -1,0 +1,49 @@
+package metrics
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/ron-transport/ron-transport/tls"
+)
+
+type source tls.AESGCM
+
+func (s source) AESGCM() tls.AESGCM { return tls.AESGCM(s) }
+
+// TestGolden freezes name, label, type and help.
+func TestGolden(t *testing.T) {
+	c := New(source(tls.AESGCMAVX512), Options{})
+	want, err := os.Open(filepath.Join("testdata", "metrics.txt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer want.Close()
+	if err := testutil.CollectAndCompare(c, want); err != nil {
+		t.Error(err)
+	}
+	problems, err := testutil.CollectAndLint(c)
+	if err != nil || len(problems) > 0 {
+		t.Error(problems, err)
+	}
+}
+
+// TestTwo: labels tell two servers apart, and their names must be names.
+func TestTwo(t *testing.T) {
+	r := prometheus.NewPedanticRegistry()
+	for _, name := range []string{"a", "b"} {
+		if err := r.Register(New(source(tls.AESGCMGo), Options{Labels: prometheus.Labels{"server": name}})); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n, err := testutil.GatherAndCount(r, "ron_transport_tls_info"); n != 2 || err != nil {
+		t.Errorf("%d, %v", n, err)
+	}
+	if err := r.Register(New(source(tls.AESGCMGo), Options{Labels: prometheus.Labels{"aes_gcm": "x"}})); err == nil {
+		t.Error("a label that the metric has already is taken")
+	}
+}
