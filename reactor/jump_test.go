@@ -58,3 +58,42 @@ func TestClockJump(t *testing.T) {
 		}
 	}
 }
+
+// slowKernel has a clock that moves by more than a jump whenever it is read.
+type slowKernel struct {
+	feed
+	at int64
+}
+
+func (k *slowKernel) now() int64 {
+	k.at += int64(clockJump) + 1
+	return k.at
+}
+
+// A loop each of whose turns takes longer than what counts as a jump of the clock judges its deadlines all the same, at least in every second
+// turn: otherwise a peer that keeps it so busy would have no deadline, and nobody else either. And it does not stay awake for that for ever.
+func TestDeadlinesInLongTurns(t *testing.T) {
+	for _, watching := range []int{0, 1} {
+		k := &slowKernel{feed: feed{linux: linux{base: time.Now()}}}
+		l, _ := still(t, &k.feed, Config{}, nil, func(*Conn) Protocol { return nil })
+		l.r.sys, k.at = k, l.now
+		l.watching = watching
+		began := l.wheel.tick
+		judged := 0
+		for turn := range 20 {
+			l.backBy = l.now // as after a turn with work
+			l.clockTurn(true, 0)
+			before := l.wheel.tick
+			l.turn()
+			if l.wheel.tick != before {
+				judged++
+			}
+			if turn%2 == 1 && judged < (turn+1)/2 {
+				t.Fatalf("%d watches: deadlines were judged in %d of %d turns", watching, judged, turn+1)
+			}
+		}
+		if l.wheel.tick == began || l.unseen > 1 {
+			t.Errorf("%d watches: tick %d, %d turns unseen", watching, l.wheel.tick, l.unseen)
+		}
+	}
+}

@@ -61,6 +61,7 @@ type loop struct {
 	unseen    int             // turns in which no deadline is judged yet, because the clock has jumped: see clockTurn
 	backBy    int64           // when the wait was to be over at the latest
 	judgeFrom int64           // likewise: no deadline is judged before
+	judged    bool            // deadlines were judged since judgeFrom was set
 	wheel     wheel
 	nextDecay int64
 	listeners []*acceptor
@@ -111,12 +112,13 @@ func (l *loop) run() {
 // A loop that did not run for long (a process that was stopped, a machine that was suspended) finds the clock beyond many deadlines, and on
 // its sockets what came in time. So no deadline is judged after a jump before all sockets were looked at: until an epoll_wait has fewer than
 // it could return, or as many turns have passed as it takes to be told of every connection. What came on the sockets of a Watch goes through
-// other goroutines before it is a connection's, so there it has some time as well.
+// other goroutines before it is a connection's, so there it has some time as well. A loop whose turns all take that long must judge too:
+// that time is not given again before deadlines were judged.
 func (l *loop) clockTurn(worked bool, events int) {
 	began := l.now
 	l.now = l.r.sys.now()
-	if l.watching > 0 && l.now-l.backBy > int64(clockJump) {
-		l.judgeFrom = l.now + int64(clockJump)
+	if l.judged && l.watching > 0 && l.now-l.backBy > int64(clockJump) {
+		l.judgeFrom, l.judged = l.now+int64(clockJump), false
 	}
 	switch {
 	case l.unseen == 0 && l.now-began > int64(clockJump):
@@ -161,6 +163,7 @@ func (l *loop) turn() (ok bool) {
 	l.runWoken()
 	l.runReady()
 	if l.unseen == 0 && l.now >= l.judgeFrom {
+		l.judged = true
 		l.wheel.advance(l.now, expiriesPerTurn, l.expire)
 	}
 	l.flushDirty()
