@@ -17,6 +17,9 @@ import (
 // statusOK is the code of a good reply; another one on corr_id 0 is a server's goodbye.
 const statusOK = 200
 
+// noStage is the stage of requests that are of none.
+const noStage = -1
+
 // Config is a client. New validates it.
 type Config struct {
 	Addr    string         // host:port
@@ -268,7 +271,8 @@ func (c *Client) Status() (s Status, err error) {
 	return s, err
 }
 
-// Finish asks nothing new, waits until everything is answered or patience is over, and returns the books, closed.
+// Finish asks nothing new, waits until everything is answered or patience is over, and returns the books, closed. When all is answered each
+// connection is asked for one more echo, which is of no stage: a second reply that is still on its way comes before that.
 func (c *Client) Finish(ctx context.Context, patience time.Duration) (*Result, error) {
 	if err := c.onLoop(func() {
 		c.endStage(c.now())
@@ -276,22 +280,18 @@ func (c *Client) Finish(ctx context.Context, patience time.Duration) (*Result, e
 	}); err != nil {
 		return nil, err
 	}
-	for limit := time.Now().Add(patience); time.Now().Before(limit); {
-		s, err := c.Status()
-		if err != nil {
-			return nil, err
-		}
-		if s.Awaited == 0 {
-			break
-		}
-		select {
-		case <-time.After(Bin / 4):
-		case <-ctx.Done():
-			return nil, ctx.Err()
+	limit := time.Now().Add(patience)
+	answered, err := c.settled(ctx, limit)
+	if err == nil && answered {
+		if err = c.onLoop(c.askLast); err == nil {
+			_, err = c.settled(ctx, limit)
 		}
 	}
+	if err != nil {
+		return nil, err
+	}
 	var r Result
-	err := c.onLoop(func() {
+	err = c.onLoop(func() {
 		c.closing = true
 		c.books.close()
 		c.res.Counts, c.res.Stages = c.books.counts, c.stages
@@ -301,6 +301,31 @@ func (c *Client) Finish(ctx context.Context, patience time.Duration) (*Result, e
 		r = c.res
 	})
 	return &r, err
+}
+
+// settled waits until everything is answered; false when the limit came first.
+func (c *Client) settled(ctx context.Context, limit time.Time) (bool, error) {
+	for time.Now().Before(limit) {
+		s, err := c.Status()
+		if err != nil || s.Awaited == 0 {
+			return err == nil, err
+		}
+		select {
+		case <-time.After(Bin / 4):
+		case <-ctx.Done():
+			return false, ctx.Err()
+		}
+	}
+	return false, nil
+}
+
+// askLast has each line that is connected ask once more.
+func (c *Client) askLast() {
+	for _, n := range c.lines {
+		if n.on != nil {
+			n.give(c.books.begin(n.index, noStage, c.now()))
+		}
+	}
 }
 
 // Close ends all connections and the loop.

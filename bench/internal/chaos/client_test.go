@@ -191,6 +191,45 @@ func TestConnectionsAreDialledAgain(t *testing.T) {
 	}
 }
 
+// TestLateDoubleIsFound: a second reply that comes when everything is answered is found: each connection is asked for a last echo, which comes
+// behind whatever is on its way.
+func TestLateDoubleIsFound(t *testing.T) {
+	var first []byte
+	s := startFaulty(t, func(n int64, b []byte) ([]byte, bool) {
+		switch n {
+		case 1:
+			first = bytes.Clone(b)
+		case 2:
+			return append(first, b...), false
+		}
+		return b, false
+	})
+	c, err := New(Config{Addr: s.addr, TLS: s.ca, Conns: 1, Streams: 1, Depth: 1, RPS: 1, Payload: 100})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := c.Stage("only", Open); err != nil {
+		t.Fatal(err)
+	}
+	for limit := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
+		st, err := c.Status()
+		if err != nil || time.Now().After(limit) {
+			t.Fatalf("%+v, %v", st, err)
+		}
+		if st.Good > 0 {
+			break
+		}
+	}
+	r, err := c.Finish(context.Background(), patience)
+	if err != nil || r.Counts.Doubled != 1 || r.Counts.Answered != r.Counts.Sent || r.Counts.Sent < 2 {
+		t.Errorf("%+v, %v", r.Counts, err)
+	}
+	if n := r.Stages[0].Latency.Count; uint64(n)+1 != r.Counts.Answered {
+		t.Errorf("the stage has the latency of %d of %d requests; the last one is none of its", n, r.Counts.Answered)
+	}
+}
+
 // TestConfigIsChecked: a refusal names the field, its value, and what is allowed.
 func TestConfigIsChecked(t *testing.T) {
 	ok := Config{Addr: "127.0.0.1:1", Conns: 1, Streams: 1, Depth: 1, RPS: 1, Payload: 100}

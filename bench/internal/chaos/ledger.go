@@ -33,7 +33,7 @@ type awaited struct {
 	due     int64 // when its latency begins
 	attempt uint32
 	line    int
-	stage   int     // in which it was due
+	stage   int     // in which it was due, or noStage
 	on      *stream // the connection it was asked on; nil: on none yet
 }
 

@@ -268,7 +268,7 @@ func (c *Client) took(s *stream, f *framer.Frame) {
 func (c *Client) right(now int64, a *awaited) {
 	c.bins(now)
 	c.res.Series.Replies[min(bin(time.Duration(now)), len(c.res.Series.Replies)-1)]++
-	if len(c.stages) == 0 {
+	if a.stage == noStage {
 		return
 	}
 	c.stages[a.stage].lat.Record(time.Duration(now - a.due))
