@@ -43,6 +43,12 @@ const (
 	// edgeFor is the load between the stage before and the fault: its requests may be caught by the fault, those before are answered.
 	edgeFor = 10 * faultRTT
 
+	// reasonTLS is the canon's word for a stream that breaks TLS, or is cut off.
+	reasonTLS = "tls"
+
+	// histError allows for the resolution of a latency: three digits.
+	histError = 0.999
+
 	// recoverLimit is how long a load may take to be served as before: TCP's timeouts have doubled meanwhile.
 	recoverLimit = 60 * time.Second
 )
@@ -52,10 +58,19 @@ type fault struct {
 	row, what string
 	spec      standSpec
 	lasts     time.Duration
+	limit     time.Duration // of the recovery; 0: recoverLimit
 	harm      func(context.Context, *stand) error
 	heal      func(*stand) error
 	ends      []string // the reasons with which connections may end, and all have to; none: all have to live on
 	note      func(*stand, *report.ChaosFault, *report.Server)
+	// bite says whether the figures show that the fault took place. A row that passes because nothing was broken proves nothing.
+	bite func(*report.ChaosFault, *report.WANCounters) bool
+}
+
+// silent is the bite of a fault in which nothing is served: what fell due at its beginning waits for its end.
+func (f *fault) silent() {
+	least := (f.lasts - chaos.Bin).Seconds() * 1e3
+	f.bite = func(into *report.ChaosFault, _ *report.WANCounters) bool { return into.During.MaxMS >= least }
 }
 
 // faults are the steps of the rows about faults of the path and of the peer.
@@ -95,11 +110,14 @@ func (c *chaosRun) pathFault(row, transport, what string, lasts time.Duration, b
 }
 
 func (c *chaosRun) partition(transport string) fault {
-	return c.pathFault(rowPartition, transport, fmt.Sprintf("nothing arrives for %s, no deadline is over", partitionFor), partitionFor, impair.Params{Loss: 1})
+	f := c.pathFault(rowPartition, transport, fmt.Sprintf("nothing arrives for %s, no deadline is over", partitionFor), partitionFor, impair.Params{Loss: 1})
+	f.silent()
+	return f
 }
 
 func (c *chaosRun) cut(transport string) fault {
 	f := c.pathFault(rowCut, transport, fmt.Sprintf("nothing arrives for %s, connections may be silent for %s", cutFor, cutIdle), cutFor, impair.Params{Loss: 1})
+	f.silent()
 	f.spec.client.Idle, f.spec.client.DialTimeout = cutIdle, faultDial
 	f.spec.serverArgs = []string{"--idle-timeout", cutIdle.String()}
 	if isQUIC(transport) {
@@ -129,22 +147,37 @@ func endedByServer(s *stand, into *report.ChaosFault, srv *report.Server) {
 
 func (c *chaosRun) rttStep(transport string) fault {
 	what := fmt.Sprintf("the round trip goes from %s to %s for %s", faultRTT, stepRTT, faultFor)
-	return c.pathFault(rowStep, transport, what, faultFor, impair.Params{Delay: stepRTT / 2})
+	f := c.pathFault(rowStep, transport, what, faultFor, impair.Params{Delay: stepRTT / 2})
+	f.bite = func(into *report.ChaosFault, _ *report.WANCounters) bool {
+		return into.During.P50 >= histError*stepRTT.Seconds()*1e3
+	}
+	return f
 }
 
 func (c *chaosRun) collapse(transport string) fault {
 	what := fmt.Sprintf("the rate falls to 1 Mbit/s each way for %s", faultFor)
-	return c.pathFault(rowCollapse, transport, what, faultFor, impair.Params{Delay: faultRTT / 2, Rate: collapseRate, QueueBytes: collapseQueue})
+	f := c.pathFault(rowCollapse, transport, what, faultFor, impair.Params{Delay: faultRTT / 2, Rate: collapseRate, QueueBytes: collapseQueue})
+	f.bite = func(into *report.ChaosFault, _ *report.WANCounters) bool { // what was on its way comes as well
+		return float64(into.Served*faultPayload) <= into.FaultS*collapseRate+collapseQueue
+	}
+	return f
 }
 
 func (c *chaosRun) blackHole(transport string) fault {
 	what := fmt.Sprintf("packets above %d bytes vanish for %s", mtuBlackHole, faultFor)
-	return c.pathFault(rowMTU, transport, what, faultFor, impair.Params{Delay: faultRTT / 2, MaxSize: mtuBlackHole})
+	f := c.pathFault(rowMTU, transport, what, faultFor, impair.Params{Delay: faultRTT / 2, MaxSize: mtuBlackHole})
+	f.bite = func(_ *report.ChaosFault, path *report.WANCounters) bool { return path.ToServer.TooBig > 0 }
+	return f
 }
 
 // killed is the row of a server that is killed. It needs no path.
 func (c *chaosRun) killed(transport string) fault {
-	f := fault{row: rowKilled, what: fmt.Sprintf("the server is killed, and started again %s later", killedFor), spec: c.onLoopback(transport), lasts: killedFor, ends: reactor.Reasons()}
+	f := fault{row: rowKilled, what: fmt.Sprintf("the server is killed, and started again %s later", killedFor), spec: c.onLoopback(transport), lasts: killedFor}
+	f.silent()
+	f.ends = []string{reasonTLS, reactor.ReasonIO} // the kernel ends the stream of a dead process, without a goodbye, or resets it
+	if isQUIC(transport) {
+		f.ends = []string{reactor.ReasonIdleTimeout, reactor.ReasonIO} // nobody says so, unless the new one with a stateless reset
+	}
 	f.spec.client.Idle, f.spec.client.DialTimeout = killedIdle, faultDial
 	f.harm = func(_ context.Context, s *stand) error {
 		if err := s.srv.Signal(syscall.SIGKILL); err != nil {
@@ -163,6 +196,7 @@ func (c *chaosRun) clock(transport string) fault {
 	f := fault{row: rowClock, what: fmt.Sprintf("the server is stopped for %s, and sees its clock jump over deadlines of %s", pauseFor, pauseIdle), spec: c.onLoopback(transport), lasts: pauseFor}
 	d := pauseIdle.String()
 	f.spec.serverArgs = []string{"--idle-timeout", d, "--frame-timeout", d, "--write-timeout", d}
+	f.silent()
 	f.harm = func(_ context.Context, s *stand) error { return s.srv.Signal(syscall.SIGSTOP) }
 	f.heal = func(s *stand) error { return s.srv.Signal(syscall.SIGCONT) }
 	return f
@@ -233,8 +267,15 @@ func (s *stand) through(ctx context.Context, f *fault) (err error) {
 	if err := s.load.stage(stageAfter, chaos.Open); err != nil {
 		return err
 	}
-	enough := func(st chaos.Status) bool { return st.Awaited <= usual && st.Live == s.spec.client.Conns }
-	if _, err = s.watch(ctx, "after the fault", d, recoverLimit, enough); err != nil {
+	limit := f.limit
+	if limit == 0 {
+		limit = recoverLimit
+	}
+	enough := func(st chaos.Status) bool {
+		s.recovered = st.Awaited <= usual && st.Live == s.spec.client.Conns
+		return s.recovered
+	}
+	if _, err = s.watch(ctx, "after the fault", d, limit, enough); err != nil {
 		return err
 	}
 	_, err = s.watch(ctx, "after the fault", d/2, d/2, nil) // so that the series shows it
@@ -243,7 +284,7 @@ func (s *stand) through(ctx context.Context, f *fault) (err error) {
 
 // faultEnd takes the figures of a row.
 func (s *stand) faultEnd(f *fault, into *report.ChaosFault) error {
-	r, srv, _, err := s.end()
+	r, srv, path, err := s.end()
 	if err != nil {
 		return err
 	}
@@ -254,6 +295,12 @@ func (s *stand) faultEnd(f *fault, into *report.ChaosFault) error {
 	at := func(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
 	rec := chaos.Recover(&r.Series, at(before.AtS), at(edge.AtS), at(after.AtS), at(after.FirstS))
 	into.Recovery = &rec
+	if !s.recovered { // all may be answered since, by a server that was asked nothing new
+		into.Wrong = append(into.Wrong, "the load was not served as before when its time was over")
+	}
+	if f.bite != nil && !f.bite(into, &path) {
+		into.Wrong = append(into.Wrong, "the fault has not shown in what was served during it")
+	}
 	into.Wrong = append(into.Wrong, f.unexpected(into, s.spec.client.Conns, r.FirstEnd)...)
 	if f.note != nil {
 		f.note(s, into, &srv)

@@ -92,6 +92,8 @@ type stand struct {
 	path *wanPath // nil on loopback
 	srv  *serverProcess
 	load chaosLoad
+	// recovered says that the load was served as before the fault when it was last looked at.
+	recovered bool
 }
 
 // build starts all processes, and returns when every connection is open.

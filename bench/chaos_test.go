@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -10,7 +11,9 @@ import (
 	"time"
 
 	"github.com/ron-transport/ron-transport/bench/internal/chaos"
+	"github.com/ron-transport/ron-transport/bench/internal/hist"
 	"github.com/ron-transport/ron-transport/bench/internal/report"
+	"github.com/ron-transport/ron-transport/reactor"
 )
 
 // chaosRefusals are those of ronbench chaos and its client.
@@ -152,6 +155,82 @@ func TestChaosCell(t *testing.T) {
 	for i := range r.Chaos.Faults {
 		if f := &r.Chaos.Faults[i]; f.Books.Ended() != 2 || f.Books.Dialled != 4 || f.Recovery.CaughtUpS < 0 || f.During.MaxMS < 1000 {
 			t.Errorf("%+v", f)
+		}
+	}
+}
+
+// A row whose load was not served as before when its time was over fails, also when all is answered once the load has ended.
+func TestChaosRowNotServed(t *testing.T) {
+	t.Setenv(asMain, "1")
+	a := &app{stdout: new(strings.Builder), stderr: os.Stderr, judge: easy()}
+	o := &chaosOptions{duration: 5 * chaos.Bin, conns: 2, payload: 100, rps: 10, transports: []string{report.ChaosTLS}}
+	c := &chaosRun{a: a, o: o, into: new(report.Chaos), files: makeCert(t), progress: report.NewProgress(os.Stderr)}
+	f := fault{row: rowClock, spec: c.onLoopback(report.ChaosTLS), lasts: chaos.Bin, limit: chaos.Bin, bite: func(*report.ChaosFault, *report.WANCounters) bool { return true }}
+	f.harm = func(_ context.Context, s *stand) error {
+		s.spec.client.Conns++ // one that never comes
+		return nil
+	}
+	f.heal = func(*stand) error { return nil }
+	if err := c.fault(t.Context(), &f); err != nil {
+		t.Fatal(err)
+	}
+	got := &c.into.Faults[0]
+	if n := got.Books.Counts; !strings.Contains(got.Fault(), "not served as before") || n.Answered != n.Sent || n.Answered == 0 || got.Recovery == nil {
+		t.Errorf("%s: %+v", got.Fault(), got)
+	}
+}
+
+// Every row knows by what its fault shows, and fails when it has not taken place.
+func TestChaosFaultsBite(t *testing.T) {
+	c := &chaosRun{o: &chaosOptions{duration: 5 * chaos.Bin, conns: 2}}
+	long := func(d time.Duration) hist.Latency {
+		return hist.Latency{P50: stepRTT.Seconds() * 1e3, MaxMS: d.Seconds() * 1e3}
+	}
+	var dropped report.WANCounters
+	dropped.ToServer.TooBig = 1
+	for _, kind := range []func(string) fault{c.partition, c.cut, c.killed, c.rttStep, c.collapse, c.blackHole, c.clock} {
+		f := kind(report.ChaosTLS)
+		if f.bite == nil {
+			t.Errorf("%s: nothing shows its fault", f.row)
+			continue
+		}
+		usual := &report.ChaosFault{During: hist.Latency{P50: 20, MaxMS: 40}, FaultS: f.lasts.Seconds(), Served: uint64(f.lasts.Seconds() * faultRPS)}
+		if f.bite(usual, new(report.WANCounters)) {
+			t.Errorf("%s: a load that was served as always passes for one under a fault", f.row)
+		}
+		harmed := &report.ChaosFault{During: long(f.lasts), FaultS: f.lasts.Seconds(), Served: 10}
+		if !f.bite(harmed, &dropped) {
+			t.Errorf("%s: a load under its fault does not", f.row)
+		}
+	}
+}
+
+// A row whose fault did not take place fails.
+func TestChaosFaultMissing(t *testing.T) {
+	t.Setenv(asMain, "1")
+	a := &app{stdout: new(strings.Builder), stderr: os.Stderr, judge: easy()}
+	o := &chaosOptions{duration: 5 * chaos.Bin, conns: 2, payload: 100, rps: 10, transports: []string{report.ChaosTLS}}
+	c := &chaosRun{a: a, o: o, into: new(report.Chaos), files: makeCert(t), progress: report.NewProgress(os.Stderr)}
+	f := c.clock(report.ChaosTLS)
+	f.lasts, f.harm = chaos.Bin, func(context.Context, *stand) error { return nil }
+	f.bite = func(*report.ChaosFault, *report.WANCounters) bool { return false }
+	if err := c.fault(t.Context(), &f); err != nil {
+		t.Fatal(err)
+	}
+	if got := c.into.Faults[0].Fault(); !strings.Contains(got, "the fault has not shown") {
+		t.Errorf("%q", got)
+	}
+}
+
+// The row of a killed server allows only the ends that its death brings about: a connection that ends for a frame that is not one does not pass.
+func TestKilledEnds(t *testing.T) {
+	c := &chaosRun{o: &chaosOptions{duration: 5 * chaos.Bin, conns: 2}}
+	for _, transport := range chaosTransports() {
+		f := c.killed(transport)
+		for _, why := range []string{reactor.ReasonBadFrame, "bad_version", "frame_too_large", "decompress_overflow"} {
+			if slices.Contains(f.ends, why) {
+				t.Errorf("%s: %s is allowed", transport, why)
+			}
 		}
 	}
 }
