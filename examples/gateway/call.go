@@ -38,7 +38,7 @@ type call struct {
 	wait     []*framer.Retained // frames not written yet, in order
 	first    *framer.Retained   // of a single request: kept until it is answered, for another try; holds a permit
 	begun    bool               // some of it has been written, in this try
-	unknown  bool               // an upstream was lost that may have executed it
+	unknown  bool               // an upstream that was lost, or has answered 503, may have executed it
 	stream   bool               // more frames may come
 	heard    uint64             // link.heard when it was sent
 	open     bool               // the upstream has its START, and not its END
@@ -190,10 +190,13 @@ func (c *call) endStream(l *link) {
 // answer passes a frame of the upstream's on.
 func (c *call) answer(f *framer.Frame) {
 	last := f.Flags&framer.FlagEnd != 0 || !c.answered && f.Flags&framer.FlagStart == 0
-	if f.Code == 503 && last && !c.answered && c.again() && (c.policy.again[c.head.AppProtoID] || notExecuted(f)) {
-		c.link.forget(c)
-		c.pause()
-		return
+	if f.Code == 503 && last && !c.answered && c.again() {
+		if none := notExecuted(f); none || c.policy.again[c.head.AppProtoID] {
+			c.unknown = c.unknown || !none
+			c.link.forget(c)
+			c.pause()
+			return
+		}
 	}
 	l := c.link
 	c.answered, c.over = true, last

@@ -67,3 +67,17 @@ func TestForwardRefused(t *testing.T) {
 		})
 	}
 }
+
+// TestForwardMaybeExecuted: of an idempotent request that an upstream has refused after it may have done something, the client is not told that
+// no upstream has had any of it, when the next one cannot be reached.
+func TestForwardMaybeExecuted(t *testing.T) {
+	for body, want := range map[string]int{"half of it is done": 500, `{"code":503,"reason":"over_capacity"}`: 503} {
+		s := newSite(t)
+		front := s.front("tcp://"+serve(t, requests(func(s *framer.Session, f *framer.Frame) { _ = s.Reply(f, 503, []byte(body)) }))+
+			" tcp://127.0.0.1:1", "--forward-idempotent=9", "--forward-attempts=2")
+		_, err := ask(s.clients().dial(front.addr("tls")), 9, "x")
+		if got := code(nil, err); got != want || (want == 500) != strings.Contains(err.Error(), "may have been executed") {
+			t.Errorf("%s: the client gets %v, want %d", body, err, want)
+		}
+	}
+}
