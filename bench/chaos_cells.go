@@ -112,6 +112,7 @@ func (c *chaosRun) cellEnd(s *stand, e *report.ChaosCell) error {
 		in, lost, late = in+d.In, lost+d.Lost, late+d.Late
 		e.Missed += d.DeviceDropped + d.Unsent
 	}
+	e.PathPackets = in
 	if in > 0 {
 		e.PathLost, e.PathLate = 100*float64(lost)/float64(in), 100*float64(late)/float64(in)
 	}

@@ -106,6 +106,11 @@ func (x *crowdRun) form(ctx context.Context, s *stand) (err error) {
 		"--drip", lorisDrip.String(), "--nice", strconv.Itoa(maxNice)); err != nil {
 		return err
 	}
+	defer func() {
+		if err != nil { // nobody heals what has failed
+			err = errors.Join(err, x.crowd.Stop(stopWait))
+		}
+	}()
 	if err := s.load.stage(stageDuring, chaos.Open); err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/ron-transport/ron-transport/bench/internal/chaos"
 	"github.com/ron-transport/ron-transport/bench/internal/hist"
+	"github.com/ron-transport/ron-transport/bench/internal/hostile"
 	"github.com/ron-transport/ron-transport/bench/internal/report"
 	"github.com/ron-transport/ron-transport/reactor"
 )
@@ -177,6 +178,35 @@ func TestChaosRowNotServed(t *testing.T) {
 	got := &c.into.Faults[0]
 	if n := got.Books.Counts; !strings.Contains(got.Fault(), "not served as before") || n.Answered != n.Sent || n.Answered == 0 || got.Recovery == nil {
 		t.Errorf("%s: %+v", got.Fault(), got)
+	}
+}
+
+// A crowd ends with the row that could not go on, and not with the whole run.
+func TestChaosCrowdEnds(t *testing.T) {
+	t.Setenv(asMain, "1")
+	a := &app{stdout: new(strings.Builder), stderr: os.Stderr, judge: easy()}
+	o := &chaosOptions{duration: 5 * chaos.Bin, conns: 2, payload: 100, rps: 10, transports: []string{report.ChaosTLS}}
+	c := &chaosRun{a: a, o: o, into: new(report.Chaos), files: makeCert(t), progress: report.NewProgress(os.Stderr)}
+	s, err := c.build(t.Context(), c.onLoopback(report.ChaosTLS))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := s.abandon(); err != nil {
+			t.Error(err)
+		}
+	}()
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	x := &crowdRun{kind: hostile.Silent, conns: 2, deadline: time.Minute}
+	if err := x.form(over, s); !errors.Is(err, context.Canceled) || x.crowd == nil {
+		t.Fatalf("%v", err)
+	}
+	select {
+	case <-x.crowd.Exited():
+	default:
+		t.Error("the crowd is still there")
+		_ = x.crowd.Stop(stopWait)
 	}
 }
 

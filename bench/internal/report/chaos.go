@@ -103,13 +103,14 @@ type ChaosCell struct {
 	FPS    float64      `json:"goodput_fps"`
 	Gbps   float64      `json:"goodput_gbps"` // of payload each way
 
-	Books     ChaosBooks `json:"books"`
-	ServerRSS int64      `json:"server_rss_bytes"`
-	FDShare   float64    `json:"server_fd_share_pct"`
-	PathLost  float64    `json:"path_lost_pct"`    // what the path has lost, of both directions
-	PathLate  float64    `json:"path_late_pct"`    // packets that left it more than 1 ms late: the machine was busy
-	Missed    uint64     `json:"path_missed"`      // packets that it did not see: likewise
-	Broken    string     `json:"broken,omitempty"` // why there are no figures
+	Books       ChaosBooks `json:"books"`
+	ServerRSS   int64      `json:"server_rss_bytes"`
+	FDShare     float64    `json:"server_fd_share_pct"`
+	PathPackets uint64     `json:"path_packets"`     // that came to the path, of both directions
+	PathLost    float64    `json:"path_lost_pct"`    // what the path has lost, of both directions
+	PathLate    float64    `json:"path_late_pct"`    // packets that left it more than 1 ms late: the machine was busy
+	Missed      uint64     `json:"path_missed"`      // packets that it did not see: likewise
+	Broken      string     `json:"broken,omitempty"` // why there are no figures
 }
 
 // Name is the row's.
@@ -128,9 +129,23 @@ func (c *ChaosCell) Fault() string {
 		return "connections ended: " + c.Books.EndWords()
 	case c.Books.Counts.Answered == 0:
 		return "nothing was answered"
+	case c.Books.DialFailed > 0 && c.LossPct == 0: // with loss a handshake may come too late, and the next dial is another chance
+		return num(float64(c.Books.DialFailed)) + " dials failed without loss"
+	case c.Open.Count > 0 && c.Open.P50 < histError*c.RTTms:
+		return fmt.Sprintf("the median latency, %s ms, is less than one round trip: the load did not go over the path", num(c.Open.P50))
+	case c.PathLost == 0 && float64(c.PathPackets)*c.LossPct/100 >= surelyLost:
+		return "the path has lost none of " + num(float64(c.PathPackets)) + " packets"
 	}
 	return ""
 }
+
+const (
+	// histError allows for the resolution of a latency: three digits.
+	histError = 0.999
+	// surelyLost is how many packets a path has to lose on the average before one that has lost none is taken for broken: by chance that happens
+	// once in 10^13 runs.
+	surelyLost = 30
+)
 
 // packetBytes is what a packet carries of a frame: Ethernet's MTU less the headers of IP, TCP and TLS, or of QUIC.
 const packetBytes = 1400
@@ -225,6 +240,8 @@ func (s *ChaosStreams) Fault() string {
 		return s.Books.words()
 	case s.Books.Ended() > 0:
 		return "connections ended: " + s.Books.EndWords()
+	case s.Books.Counts.Answered == 0:
+		return "nothing was answered"
 	}
 	return ""
 }

@@ -22,7 +22,7 @@ func chaosOf() *Chaos {
 	c.Faults = []ChaosFault{{Row: "partition", Transport: ChaosTLS, What: "nothing arrives", Books: good, Recovery: &chaos.Recovery{FirstReplyS: 0.5, RateS: 0.2, CaughtUpS: 0.75}}}
 	c.Faults[0].Fact("bombs", 256, "")
 	c.LeftOut = []ChaosLeftOut{{Row: "mtu", Why: "no path here"}}
-	c.Streams = []ChaosStreams{{Streams: 4, LossPct: 3, RTTms: 50, Flight: 64, Rounds: []ChaosStreamsRound{{Gbps: 0.01, P50: 5}, {Gbps: 0.03, P50: 9}, {Gbps: 0.02, P50: 7}}}}
+	c.Streams = []ChaosStreams{{Streams: 4, LossPct: 3, RTTms: 50, Flight: 64, Rounds: []ChaosStreamsRound{{Gbps: 0.01, P50: 5}, {Gbps: 0.03, P50: 9}, {Gbps: 0.02, P50: 7}}, Books: good}}
 	c.Streams[0].Summarise()
 	return c
 }
@@ -82,6 +82,10 @@ func TestChaosVerdictsFail(t *testing.T) {
 		{"a stream's frame lost", func(c *Chaos) { c.Streams[0].Books.Add(&ChaosBooks{Counts: chaos.Counts{Lost: 1}}) }, "chaos_streams/streams, 4", "1 lost"},
 		{"a stream's connection ended", func(c *Chaos) { c.Streams[0].Books.Add(&ChaosBooks{Ends: map[string]uint64{"io": 1}}) }, "chaos_streams/streams, 4", "1 io"},
 		{"a round without figures", func(c *Chaos) { c.Streams[0].Broken = "it broke" }, "chaos_streams/streams, 4", "it broke"},
+		{"a stream that nothing was answered on", func(c *Chaos) { c.Streams[0].Books = ChaosBooks{} }, "chaos_streams/streams, 4", "nothing was answered"},
+		{"quicker than its path", func(c *Chaos) { c.Cells[4].Open.P50 = 90 }, "chaos_cell/tls, loss 1 %, RTT 100 ms", "less than one round trip"},
+		{"a path that loses nothing", func(c *Chaos) { c.Cells[4].PathPackets, c.Cells[4].PathLost = 10_000, 0 }, "chaos_cell/tls, loss 1 %, RTT 100 ms", "none of 10,000 packets"},
+		{"a dial without loss", func(c *Chaos) { c.Cells[3].Books.DialFailed = 1 }, "chaos_cell/tls, loss 0 %, RTT 100 ms", "1 dials"},
 		{"memory", func(c *Chaos) { c.Cells[0].ServerRSS = 2 << 30 }, "memory/matrix", ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
