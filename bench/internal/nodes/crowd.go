@@ -89,7 +89,7 @@ func (w *crowd) run(ctx context.Context, m *member, id uint64, due time.Time, re
 func (w *crowd) answer(ctx context.Context, m *member, l *link, seq uint64) *link {
 	for l != nil {
 		if l.over() {
-			w.lost(m, l, l.end(), false)
+			w.ended(m, l)
 			l = w.connect(ctx, m)
 			continue
 		}
@@ -137,6 +137,15 @@ func (w *crowd) connect(ctx context.Context, m *member) *link {
 		if sched.Sleep(ctx, retryPause) != nil {
 			return nil
 		}
+	}
+}
+
+// ended notes that a closed link has ended between two requests: after a goodbye it was to be given up anyway.
+func (w *crowd) ended(m *member, l *link) {
+	if l.told {
+		w.leave(m)
+	} else {
+		w.lost(m, l, l.end(), false)
 	}
 }
 
