@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -91,6 +92,19 @@ func (p *server) scrape(job, instance, addr string) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.groups = append(p.groups, group{[]string{addr}, map[string]string{"job": job, "instance": instance}})
+	return p.list()
+}
+
+// withdraw removes all nodes of a job.
+func (p *server) withdraw(job string) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.groups = slices.DeleteFunc(p.groups, func(g group) bool { return g.Labels["job"] == job })
+	return p.list()
+}
+
+// list writes the file; mu is held.
+func (p *server) list() error {
 	b, err := json.Marshal(p.groups)
 	if err != nil {
 		return err
