@@ -235,6 +235,7 @@ func (s *site) resumption(ctx context.Context) (*report.NodesResumption, error) 
 			s.cfg.Progress(fmt.Sprintf("resumption: %d of %d connections, %d came to another node than their ticket, %d of them resumed", i, s.cfg.Resumptions, r.Elsewhere, r.Resumed))
 		}
 	}
+	r.Complete = true
 	return r, nil
 }
 

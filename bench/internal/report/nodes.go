@@ -31,6 +31,7 @@ type NodesResumption struct {
 	Failed     int    `json:"failed"`           // got no connection, or no right answer
 	ByNode     []int  `json:"conns_by_node"`    // where they came to
 	Rotations  int    `json:"ticket_rotations"` // meanwhile
+	Complete   bool   `json:"complete"`         // all that were asked for; false after an interruption
 	FirstError string `json:"first_error,omitempty"`
 }
 
@@ -84,7 +85,8 @@ func (r *NodesResumption) Note(err error) {
 type NodesRolling struct {
 	Quiet    hist.Latency  `json:"quiet"` // before
 	Restarts []NodeRestart `json:"restarts"`
-	Load     NodesLoad     `json:"load"` // from the first restart on
+	Load     NodesLoad     `json:"load"`     // from the first restart on
+	Complete bool          `json:"complete"` // all nodes, and Load is what was seen to the end; false after an interruption
 }
 
 // NodeRestart is one of them.
@@ -178,14 +180,14 @@ const (
 // JudgeNodes makes the rows of several nodes; what was not reached is left out, for a reason.
 func JudgeNodes(n *Nodes, why string) []SLORow {
 	var rows []SLORow
-	if r := n.Resumption; r != nil && r.Rotations > 0 {
+	if r := n.Resumption; r != nil && r.Complete {
 		rows = append(rows, row("elsewhere", "resumption", "connections at another node than their ticket's", ">=", float64(r.Conns)/2, float64(r.Elsewhere), "count"),
 			row("resumed", "resumption", "of these, resumed", ">=", nodesResumedPct, pct(float64(r.Resumed), float64(r.Elsewhere)), "%"),
 			row("failed", "resumption", "connections failed", "<=", 0, float64(r.Failed), "count"))
 	} else {
 		rows = append(rows, leftOut("resumed", "resumption", "connections resumed at another node", why))
 	}
-	if r := n.Rolling; r != nil && len(r.Restarts) == n.Nodes {
+	if r := n.Rolling; r != nil && r.Complete {
 		var clean, had, moved float64
 		for i := range r.Restarts {
 			had, moved = had+float64(r.Restarts[i].Conns), moved+float64(r.Restarts[i].Moved)
