@@ -137,6 +137,7 @@ func (s *site) kill(ctx context.Context, w *crowd) (*report.NodesKill, error) {
 		}
 	}
 	r.Redispatched = s.balancer.redispatched() - redispatched
+	r.Complete = err == nil
 	return r, err
 }
 

@@ -116,6 +116,7 @@ type NodesKill struct {
 	Before       hist.Latency `json:"others_before"` // of requests to the other nodes
 	After        hist.Latency `json:"others_after"`  // from the kill on
 	Load         NodesLoad    `json:"load"`
+	Complete     bool         `json:"complete"` // all of this was seen to the end; false after an interruption
 }
 
 func (n *Nodes) text(w io.Writer) {
@@ -202,7 +203,7 @@ func JudgeNodes(n *Nodes, why string) []SLORow {
 	} else {
 		rows = append(rows, leftOut("failed", "rolling restart", "frames failed", why))
 	}
-	if n.Kill == nil || n.Kill.After.Count == 0 {
+	if n.Kill == nil || !n.Kill.Complete {
 		return append(rows, leftOut("others", "kill", "failures of the other nodes", why))
 	}
 	quiet := n.Kill.Before.P99
@@ -226,6 +227,7 @@ func (r *NodesKill) judge(quiet float64) []SLORow {
 	return []SLORow{
 		row("victims", "kill", "connections of the killed node that were lost", ">=", max(float64(r.Conns), 1), float64(r.Lost), "count"),
 		row("others", "kill", "connections lost and frames failed of the other nodes", "<=", 0, float64(r.OthersLost+r.OthersFailed), "count"),
+		row("answered", "kill", "frames that the other nodes answered meanwhile", ">=", 1, float64(r.After.Count), "count"),
 		row("healed", "kill", "not made up for", "<=", 0, open, "count"),
 		row("p99_ratio", "kill", fmt.Sprintf("p99 of the other nodes, times that before (%g ms at least)", nodesP99Floor), "<=", nodesP99Times,
 			max(r.After.P99, nodesP99Floor)/max(quiet, nodesP99Floor), "x"),
