@@ -89,6 +89,8 @@ func (a *AEAD) Wipe() {
 // (plaintext[:0] as dst), any other overlap of it, or of additionalData, with the output panics, as does a nonce that has not 12 bytes.
 // Nothing is allocated if dst has the capacity. Nothing is kept. Any goroutine.
 func (a *AEAD) Seal(dst, nonce, plaintext, additionalData []byte) []byte {
+	noteRead(plaintext)
+	noteRead(additionalData)
 	if a.keys == nil {
 		return a.std.Seal(dst, nonce, plaintext, additionalData)
 	}
@@ -105,6 +107,7 @@ func (a *AEAD) Seal(dst, nonce, plaintext, additionalData []byte) []byte {
 	if anyOverlap(out, additionalData) {
 		panic(badAAD)
 	}
+	noteWrite(out)
 	var w work
 	aad := a.begin(&w, len(plaintext), additionalData)
 	a.sealFinal(&w, nonce, aad, out, plaintext, len(plaintext), 0)
@@ -117,6 +120,8 @@ func (a *AEAD) Seal(dst, nonce, plaintext, additionalData []byte) []byte {
 // is allocated if dst has the capacity. For a ciphertext that is not authentic the error is ErrOpen (from Go: an error of the same
 // text), the result is nil and what would have been the plaintext is overwritten with zeros. Any goroutine.
 func (a *AEAD) Open(dst, nonce, ciphertext, additionalData []byte) ([]byte, error) {
+	noteRead(ciphertext)
+	noteRead(additionalData)
 	if a.keys == nil {
 		return a.std.Open(dst, nonce, ciphertext, additionalData)
 	}
@@ -134,6 +139,7 @@ func (a *AEAD) Open(dst, nonce, ciphertext, additionalData []byte) ([]byte, erro
 	if anyOverlap(out, additionalData) {
 		panic(badAAD)
 	}
+	noteWrite(out)
 	tag := ciphertext[n:]
 	var w work
 	aad := a.begin(&w, n, additionalData)
