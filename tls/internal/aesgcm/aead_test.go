@@ -34,7 +34,7 @@ func TestLengths(t *testing.T) {
 	})
 }
 
-// TestAlignments: neither source nor destination needs an alignment, and nothing around the destination changes.
+// TestAlignments: neither source nor destination needs an alignment, elsewhere or in place, and nothing around the destination changes.
 func TestAlignments(t *testing.T) {
 	sizes := []int{1, 15, 16, 17, 63, 64, 65, 500, 1025, 1600}
 	if raceEnabled {
@@ -56,6 +56,16 @@ func TestAlignments(t *testing.T) {
 				opened, err := a.Open(back.inner[:0], nonce, dst.inner, aad)
 				if err != nil || !bytes.Equal(opened, plain) || !back.intact() || !bytes.Equal(dst.inner, want) {
 					t.Fatalf("opening %d bytes at offset %d: %v, intact %v", n, offset, err, back.intact())
+				}
+				place := newGuarded(offset, n+Overhead)
+				copy(place.inner, plain)
+				got = a.Seal(place.inner[:0], nonce, place.inner[:n], aad)
+				if !bytes.Equal(got, want) || &got[0] != &place.inner[0] || !place.intact() {
+					t.Fatalf("sealing %d bytes in place at offset %d: equal %v, intact %v", n, offset, bytes.Equal(got, want), place.intact())
+				}
+				opened, err = a.Open(place.inner[:0], nonce, place.inner, aad)
+				if err != nil || !bytes.Equal(opened, plain) || &opened[0] != &place.inner[0] || !bytes.Equal(place.inner[n:], want[n:]) || !place.intact() {
+					t.Fatalf("opening %d bytes in place at offset %d: %v, intact %v", n, offset, err, place.intact())
 				}
 			}
 		}
