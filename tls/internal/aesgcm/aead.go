@@ -26,6 +26,8 @@ const (
 	badAAD     = "crypto/cipher: invalid buffer overlap of output and additional data"
 )
 
+const wiped = "aesgcm: used after Wipe"
+
 // ErrOpen is the error for a ciphertext that is not authentic: wrong key, nonce, additional data, ciphertext or tag. It tells no
 // more on purpose.
 var ErrOpen = errors.New("cipher: message authentication failed")
@@ -85,6 +87,14 @@ func (a *AEAD) Wipe() {
 	*a = AEAD{}
 }
 
+// fallback is crypto/cipher's AEAD.
+func (a *AEAD) fallback() cipher.AEAD {
+	if a.std == nil {
+		panic(wiped)
+	}
+	return a.std
+}
+
 // Seal appends the ciphertext of plaintext and its tag to dst, as cipher.AEAD has it: plaintext may be exactly what is appended over
 // (plaintext[:0] as dst), any other overlap of it, or of additionalData, with the output panics, as does a nonce that has not 12 bytes.
 // Nothing is allocated if dst has the capacity. Nothing is kept. Any goroutine.
@@ -92,7 +102,7 @@ func (a *AEAD) Seal(dst, nonce, plaintext, additionalData []byte) []byte {
 	noteRead(plaintext)
 	noteRead(additionalData)
 	if a.keys == nil {
-		return a.std.Seal(dst, nonce, plaintext, additionalData)
+		return a.fallback().Seal(dst, nonce, plaintext, additionalData)
 	}
 	if len(nonce) != NonceSize {
 		panic(badNonce)
@@ -123,7 +133,7 @@ func (a *AEAD) Open(dst, nonce, ciphertext, additionalData []byte) ([]byte, erro
 	noteRead(ciphertext)
 	noteRead(additionalData)
 	if a.keys == nil {
-		return a.std.Open(dst, nonce, ciphertext, additionalData)
+		return a.fallback().Open(dst, nonce, ciphertext, additionalData)
 	}
 	if len(nonce) != NonceSize {
 		panic(badNonce)

@@ -258,7 +258,7 @@ func TestNoAllocation(t *testing.T) {
 	})
 }
 
-// TestWipe: the keys are gone, and a second time does nothing.
+// TestWipe: the keys are gone, and a second time does nothing. Whoever uses it then is told, and no text gets out.
 func TestWipe(t *testing.T) {
 	for _, i := range Available() {
 		a := newAEAD(t, make([]byte, 16), i)
@@ -270,6 +270,16 @@ func TestWipe(t *testing.T) {
 		}
 		if a.keys != nil || a.std != nil {
 			t.Errorf("%v: still usable", i)
+		}
+		nonce, dst := make([]byte, NonceSize), make([]byte, 0, 100)
+		for name, use := range map[string]func(){
+			"seal":  func() { a.Seal(dst, nonce, []byte("text"), nil) },
+			"open":  func() { _, _ = a.Open(dst, nonce, make([]byte, 20), nil) },
+			"parts": func() { a.SealVec(dst, nonce, nil, [][]byte{[]byte("te"), []byte("xt")}, 23) },
+		} {
+			if got := panicOf(use); got != wiped || bytes.Count(dst[:100], []byte{0}) != 100 {
+				t.Errorf("%v: %s after Wipe: panic %q, output %q", i, name, got, dst[:30])
+			}
 		}
 	}
 }

@@ -37,8 +37,9 @@ func (a *AEAD) SealVec(dst, nonce, additionalData []byte, parts [][]byte, conten
 	noteRead(additionalData)
 	noteWrite(out)
 	if a.keys == nil {
+		std := a.fallback()
 		gather(out, parts, 0, contentType)
-		return a.std.Seal(whole[:len(dst)], nonce, out[:n], additionalData)
+		return std.Seal(whole[:len(dst)], nonce, out[:n], additionalData)
 	}
 	var w work
 	aad := a.begin(&w, n, additionalData)
