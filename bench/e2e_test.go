@@ -176,7 +176,7 @@ func TestInterruptYieldsResults(t *testing.T) {
 		}
 		out := filepath.Join(t.TempDir(), "c.json")
 		w := &seen{text: measured, found: make(chan struct{})}
-		c, err := child.Start(w, exe, "tls_echo_client", "--target", srv.target(), "--conns", "4", "--rps", "500", "--duration", "1h", "--warmup", "50ms", "--json", out)
+		c, err := child.Start(w, exe, "tls_echo_client", "--target", srv.target(), "--conns", "4", "--rps", "500", "--duration", "1h", "--warmup", "50ms", "--aes-gcm", "go", "--json", out)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -200,6 +200,9 @@ func TestInterruptYieldsResults(t *testing.T) {
 		}
 		if v := r.Phases[0].Session.Verified; !strings.Contains(v, "loopback") || !strings.Contains(w.all.String(), v) {
 			t.Errorf("the client does not say that it verified nothing: %q in\n%s", v, w.all.String())
+		}
+		if s := r.Phases[0].Session; strings.Contains(s.Suite, "_AES_") != (s.AESGCM == "go") {
+			t.Errorf("%s: encrypted by %q, --aes-gcm was go", s.Suite, s.AESGCM)
 		}
 		if _, err := c.WaitLine("measured on:", patience); err != nil {
 			t.Error(err)

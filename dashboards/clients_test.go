@@ -127,7 +127,14 @@ func hangUp(s *framer.Session) {
 type load struct {
 	answered atomic.Int64
 	stop     chan struct{}
+	once     sync.Once
 	wg       sync.WaitGroup
+}
+
+// end stops all, and waits for that.
+func (l *load) end() {
+	l.once.Do(func() { close(l.stop) })
+	l.wg.Wait()
 }
 
 // run adds n connections to an address.

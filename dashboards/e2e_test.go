@@ -81,13 +81,14 @@ func TestUnderLoad(t *testing.T) {
 	w.prom = startPrometheus(t)
 	w.begin = time.Now()
 	l := &load{stop: make(chan struct{})}
-	t.Cleanup(func() { close(l.stop); l.wg.Wait() })
+	t.Cleanup(l.end)
 
 	args := []string{"--quic-listen=127.0.0.1:0"}
 	if torSocket != "" {
 		args = append(args, "--tor-enabled", "--tor-control=unix:"+onion, "--tor-key-file={dir}/onion.key")
 	}
-	w.add(t, launch(t, exe, "healthy", w.ca, 0, args...), l, "tls", "quic", "tor")
+	healthy := launch(t, exe, "healthy", w.ca, 0, args...)
+	w.add(t, healthy, l, "tls", "quic", "tor")
 	backend := newHost(t)
 	front := launch(t, exe, "front", w.ca, 0, "--forward-routes=*=tcp://"+backend.addr, "--forward-attempts=1")
 	w.add(t, front, l, "tls")
@@ -103,6 +104,8 @@ func TestUnderLoad(t *testing.T) {
 		w.expect(f.node, f.also...)
 	}
 
+	t.Cleanup(l.end) // before the gateways go: nobody waits for answers that do not come
+
 	t.Log("all have started after", time.Since(w.begin))
 	board := readBoard(t)
 	charts := board.charts()
@@ -113,7 +116,8 @@ func TestUnderLoad(t *testing.T) {
 		time.Sleep(pictured) // for something to be seen of the time without faults
 	}
 
-	w.injectAll(t, exe, nodes, front, backend, host)
+	nodes["healthy"], nodes["front"] = healthy, front
+	w.injectAll(t, exe, nodes, backend, host)
 	w.panels(t, charts, "under faults", w.torless)
 	w.judge(t)
 	t.Log("all alerts have fired under their faults after", time.Since(w.begin))
@@ -123,7 +127,7 @@ func TestUnderLoad(t *testing.T) {
 }
 
 // injectAll has all faults come, and waits until their alerts fire.
-func (w *world) injectAll(t *testing.T, exe string, nodes map[string]*node, front *node, backend, host *host) {
+func (w *world) injectAll(t *testing.T, exe string, nodes map[string]*node, backend, host *host) {
 	t.Helper()
 	w.faults = time.Now()
 	var all sync.WaitGroup
@@ -138,7 +142,8 @@ func (w *world) injectAll(t *testing.T, exe string, nodes map[string]*node, fron
 		inject(func() error { return f.inject(w, nodes[f.node]) })
 	}
 	inject(func() error { return misuse(w, "host", host) })
-	inject(func() error { return w.loseUpstream(front, backend) })
+	inject(func() error { return w.loseUpstream(nodes["front"], backend) })
+	inject(func() error { return vanish(w, nodes["healthy"]) })
 	if torlab.Available() == nil {
 		lost := launch(t, exe, "lost", w.ca, 0, "--tor-enabled", "--tor-control=unix:"+offlineTor(t))
 		w.expect("lost", "RonNotReady") // tor's

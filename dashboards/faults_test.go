@@ -208,6 +208,31 @@ func kill(w *world, n *node) error {
 	return w.provoke(n.name, once(func() error { return n.signal(syscall.SIGKILL) }), "RonInstanceDown")
 }
 
+// vanish has Prometheus scrape a job, and then know nothing of it any more. The window of the rule is short here: if nobody has looked in it, the
+// job comes and goes anew.
+func vanish(w *world, n *node) error {
+	const job = "ron-vanished"
+	var gone time.Time
+	return w.provoke("", func() error {
+		if time.Since(gone) < 20*time.Second {
+			return nil
+		}
+		if err := w.prom.scrape(job, job, n.addr("admin")); err != nil {
+			return err
+		}
+		for end := time.Now().Add(patience); ; time.Sleep(100 * time.Millisecond) {
+			up, err := w.prom.ask(`up{job="`+job+`"} == 1`, time.Now(), time.Now())
+			if err != nil || len(up) > 0 {
+				gone = time.Now()
+				return errors.Join(err, w.prom.withdraw(job))
+			}
+			if time.Now().After(end) {
+				return errors.New(job + " is never scraped")
+			}
+		}
+	}, "RonJobGone")
+}
+
 // expire replaces a certificate by one that ends in ten days, then in one, and then breaks its files.
 func expire(w *world, n *node) error {
 	ends := func(life time.Duration) func() error {

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
+	"syscall"
 	"testing"
 	"time"
 
@@ -35,6 +37,28 @@ func eventually(t *testing.T, what string, ok func() bool) {
 			t.Fatal("never:", what)
 		}
 	}
+}
+
+// begin starts a program that dies with this process, however that ends. The kernel sees to it when the thread ends that has started the program,
+// so it has a thread of its own for as long as it lives. read, unless it is nil, takes its output; done is closed when it has ended and read
+// has returned.
+func begin(cmd *exec.Cmd, read func()) (done <-chan struct{}, err error) {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	started, ended := make(chan error), make(chan struct{})
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
+		defer close(ended)
+		err := cmd.Start()
+		started <- err
+		if err != nil {
+			return
+		}
+		if read != nil {
+			read()
+		}
+		_ = cmd.Wait()
+	}()
+	return ended, <-started
 }
 
 // tool is the path of one of Prometheus' programs; without it the test is skipped.

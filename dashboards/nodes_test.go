@@ -21,7 +21,7 @@ import (
 type node struct {
 	name, dir string
 	cmd       *exec.Cmd
-	done      chan struct{} // closed when it has ended and its log is complete
+	done      <-chan struct{} // closed when it has ended and its log is complete
 
 	mu    sync.Mutex
 	addrs map[string]string // by transport
@@ -43,7 +43,7 @@ func buildGateway(t *testing.T) string {
 // we have. In args, {dir} is its directory.
 func launch(t *testing.T, exe, name string, ca *authority, descriptors int, args ...string) *node {
 	t.Helper()
-	n := &node{name: name, dir: t.TempDir(), done: make(chan struct{}), addrs: map[string]string{}}
+	n := &node{name: name, dir: t.TempDir(), addrs: map[string]string{}}
 	if err := ca.issue(n.dir, 90*24*time.Hour, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -59,23 +59,20 @@ func launch(t *testing.T, exe, name string, ca *authority, descriptors int, args
 		args = append([]string{"sh", "-c", fmt.Sprintf(`ulimit -n %d && exec "$@"`, descriptors), "sh"}, args...)
 	}
 	n.cmd = exec.Command(args[0], args[1:]...)
-	n.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	out, err := n.cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := n.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	go func() { // ends with the process; the clean-up waits for it
-		defer close(n.done)
+	n.done, err = begin(n.cmd, func() {
 		in := bufio.NewScanner(out)
 		in.Buffer(nil, 1<<20)
 		for in.Scan() {
 			n.line(in.Bytes())
 		}
-		_ = n.cmd.Wait()
-	}()
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(func() {
 		_ = n.cmd.Process.Kill()
 		<-n.done
@@ -143,19 +140,19 @@ func offlineTor(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	socket := filepath.Join(dir, "control")
 	write(t, filepath.Join(dir, "defaults"), "")
 	write(t, filepath.Join(dir, "torrc"), strings.Join([]string{"DataDirectory " + dir, "ControlSocket " + socket, "CookieAuthentication 1", "DisableNetwork 1",
 		"SocksPort 0", "GeoIPFile /dev/null", "GeoIPv6File /dev/null", "Log err stderr"}, "\n")+"\n")
 	cmd := exec.Command("tor", "-f", filepath.Join(dir, "torrc"), "--defaults-torrc", filepath.Join(dir, "defaults"))
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
+	ended, err := begin(cmd, nil)
+	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-		_ = os.RemoveAll(dir)
+		<-ended
 	})
 	eventually(t, "the tor without a network has its control socket", func() bool {
 		_, err := os.Stat(socket)

@@ -11,10 +11,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -63,13 +63,14 @@ scrape_configs: [{job_name: ron-gateway, file_sd_configs: [{files: [nodes.json],
 		t.Fatal(err)
 	}
 	cmd := exec.Command(exe, "--config.file="+filepath.Join(dir, "prometheus.yml"), "--storage.tsdb.path="+filepath.Join(dir, "data"), "--web.listen-address=127.0.0.1:0")
-	cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = out, out, &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
+	cmd.Stdout, cmd.Stderr = out, out
+	ended, err := begin(cmd, nil)
+	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
+		<-ended
 		_ = out.Close()
 		if t.Failed() {
 			t.Logf("Prometheus' log:\n%s", read(t, log))
@@ -91,6 +92,19 @@ func (p *server) scrape(job, instance, addr string) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.groups = append(p.groups, group{[]string{addr}, map[string]string{"job": job, "instance": instance}})
+	return p.list()
+}
+
+// withdraw removes all nodes of a job.
+func (p *server) withdraw(job string) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.groups = slices.DeleteFunc(p.groups, func(g group) bool { return g.Labels["job"] == job })
+	return p.list()
+}
+
+// list writes the file; mu is held.
+func (p *server) list() error {
 	b, err := json.Marshal(p.groups)
 	if err != nil {
 		return err

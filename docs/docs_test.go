@@ -10,7 +10,7 @@ import (
 
 // folders are the packages that documents name tests of.
 func folders() map[string]string {
-	return map[string]string{"pool": "pool", "framer": "framer", "reactor": "reactor", "tls": "tls", "certs": "tls/certs", "quic": "quic", "bench": "bench", "tor": "tor", "control": "tor/control",
+	return map[string]string{"pool": "pool", "framer": "framer", "reactor": "reactor", "tls": "tls", "aesgcm": "tls/internal/aesgcm", "certs": "tls/certs", "quic": "quic", "bench": "bench", "tor": "tor", "control": "tor/control",
 		"torlab": "tor/torlab", "load": "bench/internal/load", "html": "bench/internal/html", "netem": "scripts/netem", "impair": "scripts/netem/impair",
 		"adversary": "bench/internal/adversary", "docs": "docs", "readiness": "pool/readiness", "latency": "pool/latency", "gateway": "examples/gateway",
 		"nodes": "bench/internal/nodes", "report": "bench/internal/report", "eventlog": "pool/eventlog", "dashboards": "dashboards", "drift": "bench/internal/drift", "chaos": "bench/internal/chaos"}

@@ -72,11 +72,11 @@ func (s *Session) ask(a *ask) {
 	switch {
 	case a.gone.Load():
 		return
+	case s.leaving: // also when it is closed by now: ErrLeaving says that a was not sent, which ErrClosed leaves open
+		s.finish(a, nil, ErrLeaving)
+		return
 	case s.closing:
 		s.finish(a, nil, ErrClosed)
-		return
-	case s.leaving:
-		s.finish(a, nil, ErrLeaving)
 		return
 	case len(s.asks) >= maxAsks:
 		s.finish(a, nil, ErrBusy)

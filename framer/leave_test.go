@@ -82,4 +82,10 @@ func TestPeerShutsDown(t *testing.T) {
 	if owed.err != nil || string(owed.f.Payload) != "a" {
 		t.Errorf("the answer owed: %v %v", owed.f, owed.err)
 	}
+	c.s.closing = true // as when the end comes in the turn in which the request does
+	after := c.ask(short(t), Frame{})
+	c.until(after.done)
+	if !errors.Is(after.err, ErrLeaving) { // who comes too late learns as well that the request was not sent, and belongs elsewhere
+		t.Errorf("Ask after the goodbye and the end: %v", after.err)
+	}
 }

@@ -2,9 +2,12 @@ package tls
 
 import (
 	"bytes"
+	"crypto/fips140"
 	stdtls "crypto/tls"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"os/exec"
 	"strings"
 	"testing"
 
@@ -52,6 +55,29 @@ func TestAESGCMRefused(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), part) {
 			t.Errorf("%v does not name %s", err, part)
 		}
+	}
+}
+
+// TestAESGCMInFIPSMode: with GODEBUG=fips140=on Auto is Go's, a validated module, and a handshake and its data pass with it. The mode is
+// that of a process, so another one is started.
+func TestAESGCMInFIPSMode(t *testing.T) {
+	if fips140.Enabled() {
+		if a, err := AESGCMAuto.Resolve(); a != AESGCMGo || err != nil {
+			t.Fatalf("%v, %v", a, err)
+		}
+		server, client := defaults(t)
+		if server.AESGCM() != AESGCMGo || client.AESGCM() != AESGCMGo {
+			t.Fatalf("in use: %v and %v", server.AESGCM(), client.AESGCM())
+		}
+		s, c := pair(t, server, client)
+		exchange(t, s, c)
+		exchange(t, c, s)
+		return
+	}
+	p := exec.Command(os.Args[0], "-test.run=^TestAESGCMInFIPSMode$", "-test.count=1", "-test.v")
+	p.Env = append(os.Environ(), "GODEBUG=fips140=on")
+	if out, err := p.CombinedOutput(); err != nil || !strings.Contains(string(out), "PASS: TestAESGCMInFIPSMode") {
+		t.Errorf("%v\n%s", err, out)
 	}
 }
 

@@ -19,7 +19,8 @@ func (c *Conn) SealedSize(n int) int {
 //
 // src is left as it was, and is not kept. With AESGCMAVX512 or AESGCMAVX2 it is read where it is. Other AEADs must find the content type
 // behind the plaintext to read both in one pass: with mutable the byte behind each record's part of src, as far as cap(src) reaches, is
-// overwritten for the moment of the call and then restored; otherwise src is copied first. Errors: ErrFinished after Finish, the connection's error after a failure. Loop only.
+// overwritten for the moment of the call and then restored; otherwise src is copied first. Errors: ErrFinished after Finish, the
+// connection's error after a failure. Loop only.
 // RFC 8446, 5.2.
 func (c *Conn) Seal(dst, src []byte, mutable bool) (out []byte, err error) {
 	if dst, err = c.sealReady(dst, len(src)); err != nil {
@@ -41,7 +42,8 @@ func (c *Conn) Seal(dst, src []byte, mutable bool) (out []byte, err error) {
 
 // SealHead does what Seal does for head and body joined, without joining them first where the AEAD allows it: AESGCMAVX512 does for a
 // head of 1 to 64 bytes (a frame's header) before the body (its payload). Both together are for one record, 16384 bytes at most;
-// of more, head and body go out as records of their own. Loop only. RFC 8446, 5.2.
+// of more, head and body go out as records of their own. dst grows as with Seal; SealedSize of both lengths together is enough for one
+// record. Neither head nor body may overlap dst; both are left as they were and not kept. Errors: as Seal. Loop only. RFC 8446, 5.2.
 func (c *Conn) SealHead(dst, head, body []byte) (out []byte, err error) {
 	if len(head) == 0 || len(body) == 0 || len(head)+len(body) > maxPlaintext {
 		if len(head) > 0 {

@@ -94,7 +94,7 @@ type recordCipher struct {
 	nonce  [ivLen]byte  // scratch; its first four bytes are the IV's, and stay
 }
 
-// install starts an epoch with secret: key and IV of RFC 8446, 7.3, sequence 0.
+// install starts an epoch with secret: key and IV of RFC 8446, 7.3, sequence 0. The keys of the epoch before are overwritten.
 func (h *half) install(s suite, secret []byte) error {
 	if len(secret) != s.secretLen() {
 		return fmt.Errorf("tls: traffic secret of %d bytes for suite %#04x", len(secret), s.id)
@@ -103,6 +103,7 @@ func (h *half) install(s suite, secret []byte) error {
 	if err != nil {
 		return err
 	}
+	h.sleep()
 	h.cipher = made
 	h.seq = 0
 	copy(h.secret[:], secret)

@@ -179,9 +179,9 @@ func TestSchemaRefuses(t *testing.T) {
 	}
 	s := newSchema(t)
 	for _, c := range []struct{ name, old, new string }{
-		{"unknown field", "replicas: 3", "replica: 3"},
+		{"unknown field", "minReadySeconds: 5", "minReadySecond: 5"},
 		{"unknown field deep down", "readOnlyRootFilesystem: true", "readonlyRootFilesystem: true"},
-		{"wrong type", "replicas: 3", "replicas: three"},
+		{"wrong type", "minReadySeconds: 5", "minReadySeconds: five"},
 		{"missing", "  selector:\n    matchLabels:\n      app: gateway\n  minReady", "  minReady"},
 		{"quantity", "memory: 256Mi", "memory: 256 MB"},
 		{"kind", "kind: Deployment", "kind: Deploiment"},
@@ -244,8 +244,13 @@ func TestManifestsFitTheGateway(t *testing.T) {
 		}
 	}
 	grace := time.Duration(pod.at("terminationGracePeriodSeconds").(float64)) * time.Second
-	if least := c.DrainDelay + c.DrainTimeout; grace < least+5*time.Second {
-		t.Errorf("a pod is killed after %v, a drain takes up to %v, and a process its time to end", grace, least)
+	sleep, _ := container.at("lifecycle", "preStop", "sleep", "seconds").(float64)
+	serving := time.Duration(sleep) * time.Second // while load balancers' checks of the machine find out that the pod is leaving
+	if serving < 20*time.Second {
+		t.Errorf("a pod that is leaving stays ready for %v, load balancers need longer to take its machine out", serving)
+	}
+	if least := serving + c.DrainDelay + c.DrainTimeout; grace < least+5*time.Second {
+		t.Errorf("a pod is killed after %v, its end takes up to %v, and a process its time to end", grace, least)
 	}
 	probe := func(name, path string) (noticed time.Duration) {
 		p := object(container.at(name).(map[string]any))
@@ -254,7 +259,7 @@ func TestManifestsFitTheGateway(t *testing.T) {
 		}
 		return time.Duration(p.at("periodSeconds").(float64)*p.at("failureThreshold").(float64)) * time.Second
 	}
-	probe("startupProbe", "/readyz")
+	probe("startupProbe", "/healthz") // a node that is not ready must not be killed for it, at its start as little as later
 	probe("livenessProbe", "/healthz")
 	if noticed := probe("readinessProbe", "/readyz"); noticed >= c.DrainDelay {
 		t.Errorf("that a node is not ready is noticed after %v, and it stops accepting after %v", noticed, c.DrainDelay)
@@ -315,8 +320,11 @@ func TestManifestsFitEachOther(t *testing.T) {
 		t.Errorf("%v", d.at("spec", "strategy"))
 	}
 	hpa := all["HorizontalPodAutoscaler gateway"]
-	if hpa.at("spec", "scaleTargetRef", "name") != d.at("metadata", "name") || hpa.at("spec", "minReplicas") != d.at("spec", "replicas") {
+	if hpa.at("spec", "scaleTargetRef", "name") != d.at("metadata", "name") || hpa.at("spec", "minReplicas") != float64(3) {
 		t.Errorf("%v", hpa)
+	}
+	if n := d.at("spec", "replicas"); n != nil { // each kubectl apply would put it in force again
+		t.Errorf("the Deployment says %v replicas, which is for the autoscaler to say", n)
 	}
 	metric := hpa.at("spec", "metrics", 0, "pods", "metric", "name").(string)
 	for _, f := range []string{"../../docs/metrics.md", manifestDir + "/prometheus-adapter.yaml"} {

@@ -12,7 +12,7 @@ type Pair struct {
 	// is a root. KeyFile is a PEM file with the leaf's key, unencrypted; it may be the same file. Symbolic links are followed. A key
 	// file that group or others may read or write is refused, as is one of another user than root and this process's, and one in a
 	// directory where others may replace it. A process that is not root may be lent a key: a file of root that a group of the process
-	// may read (mode 0440 or 0640).
+	// may read (mode 0440 or 0640). Everybody in that group can read it, which is not looked at: it should be a group of the process's own.
 	CertFile, KeyFile string
 	// Responder is the URL of the OCSP responder ("http" or "https"); "": the first one that the leaf names.
 	Responder string

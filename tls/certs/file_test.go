@@ -98,7 +98,9 @@ func TestLentKeyFile(t *testing.T) {
 	must(os.Symlink("..1", dir+"/..data"))
 	must(os.Symlink("..data/key", dir+"/key"))
 	must(os.WriteFile(dir+"/..1/key", []byte("key"), 0o600))
-	must(os.Chown(dir+"/..1/key", 0, 65532))
+	if err := os.Chown(dir+"/..1/key", 0, 65532); err != nil {
+		t.Skipf("there is no other user: %v", err) // in a user namespace that maps root alone
+	}
 	for mode, want := range map[fs.FileMode]string{0o440: "<nil>", 0o640: "<nil>", 0o660: "mode 0660", 0o444: "mode 0444", 0o600: "permission denied"} {
 		must(os.Chmod(dir+"/..1/key", mode))
 		cmd := exec.Command(exe, "-test.run=^TestLentKeyFile$", "-test.v")

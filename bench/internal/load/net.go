@@ -172,6 +172,9 @@ func (n *loopNet) state(c *conn, s *report.Session) {
 		s.Resumed++
 	}
 	s.Suite, s.Group = stdtls.CipherSuiteName(st.CipherSuite), st.Group.String()
+	if st.CipherSuite != stdtls.TLS_CHACHA20_POLY1305_SHA256 {
+		s.AESGCM = n.client.AESGCM().String()
+	}
 }
 
 // Session sums up what the connections negotiated.

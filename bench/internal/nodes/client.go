@@ -54,8 +54,9 @@ func (c *client) close() { _ = c.loops.Close() }
 type link struct {
 	session *framer.Session
 	opened  chan struct{}
-	closed  chan struct{} // after that cause is set
+	closed  chan struct{} // after that cause and told are set
 	cause   error
+	told    bool // its node had said goodbye
 	node    int  // where it goes
 	resumed bool // its handshake was short
 }
@@ -67,7 +68,7 @@ func (handler) OnOpen(s *framer.Session)               { close(s.UserData().(*li
 func (handler) OnFrame(*framer.Session, *framer.Frame) {} // the goodbye: Ask heeds it
 func (handler) OnClose(s *framer.Session, cause error) {
 	l := s.UserData().(*link)
-	l.cause = cause
+	l.cause, l.told = cause, s.Leaving()
 	close(l.closed)
 }
 

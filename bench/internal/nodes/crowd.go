@@ -11,6 +11,7 @@ import (
 	"github.com/ron-transport/ron-transport/bench/internal/report"
 	"github.com/ron-transport/ron-transport/bench/internal/sched"
 	"github.com/ron-transport/ron-transport/framer"
+	"github.com/ron-transport/ron-transport/reactor"
 )
 
 // crowd is the load: connections that each have a request due every so often, one at a time. A connection whose node says goodbye is given
@@ -89,7 +90,7 @@ func (w *crowd) run(ctx context.Context, m *member, id uint64, due time.Time, re
 func (w *crowd) answer(ctx context.Context, m *member, l *link, seq uint64) *link {
 	for l != nil {
 		if l.over() {
-			w.lost(m, l, l.end(), false)
+			w.ended(m, l)
 			l = w.connect(ctx, m)
 			continue
 		}
@@ -103,6 +104,9 @@ func (w *crowd) answer(ctx context.Context, m *member, l *link, seq uint64) *lin
 		case errors.Is(err, framer.ErrLeaving): // it was not sent
 			w.leave(m)
 			go func(old *link) { _ = old.close() }(l) // ends with the node's side, or the reactor
+		case errors.Is(err, reactor.ErrClosed): // nor was it: the connection ended just before
+			<-l.closed
+			continue
 		default:
 			w.lost(m, l, err, true)
 			l.abort()
@@ -137,6 +141,15 @@ func (w *crowd) connect(ctx context.Context, m *member) *link {
 		if sched.Sleep(ctx, retryPause) != nil {
 			return nil
 		}
+	}
+}
+
+// ended notes that a closed link has ended between two requests: after a goodbye it was to be given up anyway.
+func (w *crowd) ended(m *member, l *link) {
+	if l.told {
+		w.leave(m)
+	} else {
+		w.lost(m, l, l.end(), false)
 	}
 }
 

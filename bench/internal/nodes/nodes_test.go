@@ -11,6 +11,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/ron-transport/ron-transport/bench/internal/report"
 	"github.com/ron-transport/ron-transport/tls/certs"
 )
 
@@ -141,5 +142,16 @@ func TestProcessesEnd(t *testing.T) {
 	}
 	if _, err := begin(n.atHub(), "/nonexistent"); err == nil {
 		t.Error("a program that is not there has started")
+	}
+}
+
+// A connection that its node has closed after a goodbye was not lost, also when the client was too slow to leave by itself.
+func TestEndAfterGoodbye(t *testing.T) {
+	w := &crowd{byNode: make([]report.NodesShare, Nodes)}
+	for i, told := range []bool{true, false} {
+		w.ended(&member{node: i}, &link{node: i, told: told, closed: make(chan struct{})})
+	}
+	if want := (report.NodesShare{Lost: 1, Moved: 1}); w.counts.NodesShare != want || w.byNode[0].Moved != 1 || w.byNode[1].Lost != 1 {
+		t.Errorf("%+v, by node %+v", w.counts, w.byNode)
 	}
 }

@@ -97,7 +97,7 @@ func (s *site) rolling(ctx context.Context, w *crowd) (*report.NodesRolling, err
 		}
 	}
 	_, after, _ := w.window(-1)
-	r.Load = after.Since(&before)
+	r.Load, r.Complete = after.Since(&before), true
 	return r, nil
 }
 
@@ -137,6 +137,7 @@ func (s *site) kill(ctx context.Context, w *crowd) (*report.NodesKill, error) {
 		}
 	}
 	r.Redispatched = s.balancer.redispatched() - redispatched
+	r.Complete = err == nil
 	return r, err
 }
 

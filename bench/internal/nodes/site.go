@@ -194,10 +194,10 @@ func (s *site) resumption(ctx context.Context) (*report.NodesResumption, error) 
 	if err != nil {
 		return nil, err
 	}
+	defer c.close()
 	if err := c.trust(s.files); err != nil {
 		return nil, err
 	}
-	defer c.close()
 	ctx, cancel := context.WithCancel(ctx)
 	promoted := make(chan error, 1)
 	var wg sync.WaitGroup
@@ -218,10 +218,11 @@ func (s *site) resumption(ctx context.Context) (*report.NodesResumption, error) 
 		case 2 * third:
 			if err = <-promoted; err == nil {
 				if err = s.rekey(retire); err == nil {
-					err = s.reload(ctx)
+					if err = s.reload(ctx); err == nil {
+						r.Rotations++
+					}
 				}
 			}
-			r.Rotations++
 		}
 		if err != nil {
 			return r, err
@@ -234,6 +235,7 @@ func (s *site) resumption(ctx context.Context) (*report.NodesResumption, error) 
 			s.cfg.Progress(fmt.Sprintf("resumption: %d of %d connections, %d came to another node than their ticket, %d of them resumed", i, s.cfg.Resumptions, r.Elsewhere, r.Resumed))
 		}
 	}
+	r.Complete = true
 	return r, nil
 }
 

@@ -22,7 +22,7 @@ type Machine struct {
 	MemoryBytes int64  `json:"memory_bytes"`
 	Kernel      string `json:"kernel"`
 	GoVersion   string `json:"go_version"`
-	AESGCM      string `json:"aes_gcm,omitempty"` // what our TLS takes here when it may choose; absent in old reports
+	AESGCM      string `json:"aes_gcm,omitempty"` // what our TLS takes here when it may choose; what was in force is among knobs and sessions. Absent in old reports
 	// Ref names the reference node of the seed, Ref-A (8 vCPU) or Ref-B (16 vCPU), and is absent on every other machine.
 	Ref string `json:"ref,omitempty"`
 }

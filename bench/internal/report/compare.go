@@ -162,13 +162,13 @@ func sideOf(ps []Phase) Side {
 	return s
 }
 
-// Add counts the connections of o, and keeps each suite, group and way of verification that occurs.
+// Add counts the connections of o, and keeps each suite, group, implementation and way of verification that occurs.
 func (s *Session) Add(o *Session) {
 	s.Established, s.Resumed, s.Early = s.Established+o.Established, s.Resumed+o.Resumed, s.Early+o.Early
 	for _, f := range []struct {
 		all *string
 		one string
-	}{{&s.Suite, o.Suite}, {&s.Group, o.Group}, {&s.Verified, o.Verified}} {
+	}{{&s.Suite, o.Suite}, {&s.Group, o.Group}, {&s.AESGCM, o.AESGCM}, {&s.Verified, o.Verified}} {
 		if f.one != "" && !slices.Contains(strings.Split(*f.all, " or "), f.one) {
 			*f.all = strings.TrimPrefix(*f.all+" or "+f.one, " or ")
 		}

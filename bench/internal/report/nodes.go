@@ -31,6 +31,7 @@ type NodesResumption struct {
 	Failed     int    `json:"failed"`           // got no connection, or no right answer
 	ByNode     []int  `json:"conns_by_node"`    // where they came to
 	Rotations  int    `json:"ticket_rotations"` // meanwhile
+	Complete   bool   `json:"complete"`         // all that were asked for; false after an interruption
 	FirstError string `json:"first_error,omitempty"`
 }
 
@@ -84,7 +85,8 @@ func (r *NodesResumption) Note(err error) {
 type NodesRolling struct {
 	Quiet    hist.Latency  `json:"quiet"` // before
 	Restarts []NodeRestart `json:"restarts"`
-	Load     NodesLoad     `json:"load"` // from the first restart on
+	Load     NodesLoad     `json:"load"`     // from the first restart on
+	Complete bool          `json:"complete"` // all nodes, and Load is what was seen to the end; false after an interruption
 }
 
 // NodeRestart is one of them.
@@ -114,6 +116,7 @@ type NodesKill struct {
 	Before       hist.Latency `json:"others_before"` // of requests to the other nodes
 	After        hist.Latency `json:"others_after"`  // from the kill on
 	Load         NodesLoad    `json:"load"`
+	Complete     bool         `json:"complete"` // all of this was seen to the end; false after an interruption
 }
 
 func (n *Nodes) text(w io.Writer) {
@@ -178,14 +181,14 @@ const (
 // JudgeNodes makes the rows of several nodes; what was not reached is left out, for a reason.
 func JudgeNodes(n *Nodes, why string) []SLORow {
 	var rows []SLORow
-	if r := n.Resumption; r != nil && r.Rotations > 0 {
+	if r := n.Resumption; r != nil && r.Complete {
 		rows = append(rows, row("elsewhere", "resumption", "connections at another node than their ticket's", ">=", float64(r.Conns)/2, float64(r.Elsewhere), "count"),
 			row("resumed", "resumption", "of these, resumed", ">=", nodesResumedPct, pct(float64(r.Resumed), float64(r.Elsewhere)), "%"),
 			row("failed", "resumption", "connections failed", "<=", 0, float64(r.Failed), "count"))
 	} else {
 		rows = append(rows, leftOut("resumed", "resumption", "connections resumed at another node", why))
 	}
-	if r := n.Rolling; r != nil && len(r.Restarts) == n.Nodes {
+	if r := n.Rolling; r != nil && r.Complete {
 		var clean, had, moved float64
 		for i := range r.Restarts {
 			had, moved = had+float64(r.Restarts[i].Conns), moved+float64(r.Restarts[i].Moved)
@@ -200,7 +203,7 @@ func JudgeNodes(n *Nodes, why string) []SLORow {
 	} else {
 		rows = append(rows, leftOut("failed", "rolling restart", "frames failed", why))
 	}
-	if n.Kill == nil || n.Kill.After.Count == 0 {
+	if n.Kill == nil || !n.Kill.Complete {
 		return append(rows, leftOut("others", "kill", "failures of the other nodes", why))
 	}
 	quiet := n.Kill.Before.P99
@@ -224,6 +227,7 @@ func (r *NodesKill) judge(quiet float64) []SLORow {
 	return []SLORow{
 		row("victims", "kill", "connections of the killed node that were lost", ">=", max(float64(r.Conns), 1), float64(r.Lost), "count"),
 		row("others", "kill", "connections lost and frames failed of the other nodes", "<=", 0, float64(r.OthersLost+r.OthersFailed), "count"),
+		row("answered", "kill", "frames that the other nodes answered meanwhile", ">=", 1, float64(r.After.Count), "count"),
 		row("healed", "kill", "not made up for", "<=", 0, open, "count"),
 		row("p99_ratio", "kill", fmt.Sprintf("p99 of the other nodes, times that before (%g ms at least)", nodesP99Floor), "<=", nodesP99Times,
 			max(r.After.P99, nodesP99Floor)/max(quiet, nodesP99Floor), "x"),

@@ -11,10 +11,10 @@ import (
 // goodNodes is a run in which nothing went wrong.
 func goodNodes() *Nodes {
 	restarts := []NodeRestart{{Node: 1, Conns: 3, Moved: 3, Clean: true}, {Node: 2, Conns: 4, Moved: 4, Clean: true}, {Node: 3, Conns: 6, Moved: 7, Clean: true}}
-	return &Nodes{Nodes: 3, Resumption: &NodesResumption{Conns: 300, Elsewhere: 300, Resumed: 298, ByNode: []int{100, 100, 100}, Rotations: 1},
-		Rolling: &NodesRolling{Quiet: hist.Latency{Count: 100, P99: 10}, Restarts: restarts, Load: NodesLoad{Frames: 1000}},
+	return &Nodes{Nodes: 3, Resumption: &NodesResumption{Conns: 300, Elsewhere: 300, Resumed: 298, ByNode: []int{100, 100, 100}, Rotations: 1, Complete: true},
+		Rolling: &NodesRolling{Quiet: hist.Latency{Count: 100, P99: 10}, Restarts: restarts, Load: NodesLoad{Frames: 1000}, Complete: true},
 		Kill: &NodesKill{Node: 2, Conns: 5, Lost: 5, Failed: 2, Healed: true, Before: hist.Latency{Count: 100, P99: 30}, After: hist.Latency{Count: 100, P99: 89},
-			Load: NodesLoad{NodesShare: NodesShare{Lost: 5, Failed: 2}, FirstError: "reset"}}}
+			Load: NodesLoad{NodesShare: NodesShare{Lost: 5, Failed: 2}, FirstError: "reset"}, Complete: true}}
 }
 
 // Every verdict can fail, for what it is about and nothing else.
@@ -37,6 +37,7 @@ func TestJudgeNodes(t *testing.T) {
 		{"others were harmed", func(n *Nodes) { n.Kill.OthersFailed = 1 }, []string{"kill others"}},
 		{"others were lost", func(n *Nodes) { n.Kill.OthersLost = 1 }, []string{"kill others"}},
 		{"not healed", func(n *Nodes) { n.Kill.Healed = false }, []string{"kill healed"}},
+		{"others stood still", func(n *Nodes) { n.Kill.After = hist.Latency{} }, []string{"kill answered"}},
 		{"others were slow", func(n *Nodes) { n.Kill.After.P99 = 91 }, []string{"kill p99_ratio"}},
 	} {
 		n := goodNodes()
@@ -50,6 +51,21 @@ func TestJudgeNodes(t *testing.T) {
 		if !slices.Equal(got, c.want) {
 			t.Errorf("%s: %v, want %v", c.name, got, c.want)
 		}
+	}
+}
+
+// What was interrupted is left out, however good it was until then: what had not been counted yet looks like nothing that failed.
+func TestJudgeNodesInterrupted(t *testing.T) {
+	n := goodNodes()
+	n.Resumption.Complete, n.Rolling.Complete, n.Rolling.Load, n.Kill = false, false, NodesLoad{}, nil
+	rows := JudgeNodes(n, "interrupted")
+	for _, row := range rows {
+		if row.Verdict != LeftOut || row.Why != "interrupted" {
+			t.Errorf("%+v", row)
+		}
+	}
+	if len(rows) != 3 {
+		t.Errorf("%d rows", len(rows))
 	}
 }
 

@@ -193,6 +193,7 @@ type Session struct {
 	Early       int    `json:"early,omitempty"` // QUIC connections whose first requests went in 0-RTT packets
 	Suite       string `json:"suite,omitempty"`
 	Group       string `json:"group,omitempty"`
+	AESGCM      string `json:"aes_gcm,omitempty"`  // which implementation encrypted here, when it was our TLS with AES
 	Verified    string `json:"verified,omitempty"` // how the server's certificate was checked
 }
 

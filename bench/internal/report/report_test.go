@@ -27,7 +27,7 @@ func phases() []Phase {
 		{
 			Name: "open loop", Transport: "tls", Target: "127.0.0.1:1", Mode: "open", Conns: 50, Payload: 4096, RPS: 15000, WarmupS: 1, WindowS: 6,
 			Sent: 90000, Frames: 89990, FPS: 14998.3, FPSPerCore: 7499.2, GbpsEachWay: 0.491, GbpsPerCore: 0.2455, Latency: lat,
-			Session: Session{Established: 50, Resumed: 50, Suite: "TLS_AES_128_GCM_SHA256", Group: "X25519MLKEM768", Verified: "verified against --ca"},
+			Session: Session{Established: 50, Resumed: 50, Suite: "TLS_AES_128_GCM_SHA256", Group: "X25519MLKEM768", AESGCM: "avx2", Verified: "verified against --ca"},
 			Client:  *use(12.5), ServerUse: use(9.31), CoreBusy: []float64{71.2, 68.9}, PaceMS: 0.31,
 		},
 		{

@@ -47,7 +47,7 @@ func (r *Report) head(w io.Writer) {
 	m := &r.MeasuredOn
 	where := fmt.Sprintf("%s, %d cores, %s memory, Linux %s, %s", m.CPUModel, m.Cores, Size(int(m.MemoryBytes)), m.Kernel, m.GoVersion)
 	if m.AESGCM != "" {
-		where += ", AES-GCM by " + m.AESGCM
+		where += ", AES-GCM by " + m.AESGCM + " unless chosen"
 	}
 	if m.Ref != "" {
 		where += " (" + m.Ref + ")"
@@ -269,7 +269,11 @@ func phaseNotes(w io.Writer, ps []Phase) {
 			if s.Early > 0 {
 				early = fmt.Sprintf(", %d with 0-RTT", s.Early)
 			}
-			fmt.Fprintf(w, "  %s: %d connections, %d resumed%s, %s, %s, certificate %s\n", p.Name, s.Established, s.Resumed, early, s.Suite, s.Group, s.Verified)
+			suite := s.Suite
+			if s.AESGCM != "" {
+				suite += " by " + s.AESGCM
+			}
+			fmt.Fprintf(w, "  %s: %d connections, %d resumed%s, %s, %s, certificate %s\n", p.Name, s.Established, s.Resumed, early, suite, s.Group, s.Verified)
 		}
 		if p.Mode == OneWay {
 			fmt.Fprintf(w, "  %s: the server confirms %s events in all, with their sum\n", p.Name, num(float64(p.Confirmed)))

@@ -26,6 +26,8 @@ const (
 	badAAD     = "crypto/cipher: invalid buffer overlap of output and additional data"
 )
 
+const wiped = "aesgcm: used after Wipe"
+
 // ErrOpen is the error for a ciphertext that is not authentic: wrong key, nonce, additional data, ciphertext or tag. It tells no
 // more on purpose.
 var ErrOpen = errors.New("cipher: message authentication failed")
@@ -85,12 +87,22 @@ func (a *AEAD) Wipe() {
 	*a = AEAD{}
 }
 
+// fallback is crypto/cipher's AEAD.
+func (a *AEAD) fallback() cipher.AEAD {
+	if a.std == nil {
+		panic(wiped)
+	}
+	return a.std
+}
+
 // Seal appends the ciphertext of plaintext and its tag to dst, as cipher.AEAD has it: plaintext may be exactly what is appended over
 // (plaintext[:0] as dst), any other overlap of it, or of additionalData, with the output panics, as does a nonce that has not 12 bytes.
 // Nothing is allocated if dst has the capacity. Nothing is kept. Any goroutine.
 func (a *AEAD) Seal(dst, nonce, plaintext, additionalData []byte) []byte {
+	noteRead(plaintext)
+	noteRead(additionalData)
 	if a.keys == nil {
-		return a.std.Seal(dst, nonce, plaintext, additionalData)
+		return a.fallback().Seal(dst, nonce, plaintext, additionalData)
 	}
 	if len(nonce) != NonceSize {
 		panic(badNonce)
@@ -105,6 +117,7 @@ func (a *AEAD) Seal(dst, nonce, plaintext, additionalData []byte) []byte {
 	if anyOverlap(out, additionalData) {
 		panic(badAAD)
 	}
+	noteWrite(out)
 	var w work
 	aad := a.begin(&w, len(plaintext), additionalData)
 	a.sealFinal(&w, nonce, aad, out, plaintext, len(plaintext), 0)
@@ -117,8 +130,10 @@ func (a *AEAD) Seal(dst, nonce, plaintext, additionalData []byte) []byte {
 // is allocated if dst has the capacity. For a ciphertext that is not authentic the error is ErrOpen (from Go: an error of the same
 // text), the result is nil and what would have been the plaintext is overwritten with zeros. Any goroutine.
 func (a *AEAD) Open(dst, nonce, ciphertext, additionalData []byte) ([]byte, error) {
+	noteRead(ciphertext)
+	noteRead(additionalData)
 	if a.keys == nil {
-		return a.std.Open(dst, nonce, ciphertext, additionalData)
+		return a.fallback().Open(dst, nonce, ciphertext, additionalData)
 	}
 	if len(nonce) != NonceSize {
 		panic(badNonce)
@@ -134,6 +149,7 @@ func (a *AEAD) Open(dst, nonce, ciphertext, additionalData []byte) ([]byte, erro
 	if anyOverlap(out, additionalData) {
 		panic(badAAD)
 	}
+	noteWrite(out)
 	tag := ciphertext[n:]
 	var w work
 	aad := a.begin(&w, n, additionalData)

@@ -34,7 +34,7 @@ func TestLengths(t *testing.T) {
 	})
 }
 
-// TestAlignments: neither source nor destination needs an alignment, and nothing around the destination changes.
+// TestAlignments: neither source nor destination needs an alignment, elsewhere or in place, and nothing around the destination changes.
 func TestAlignments(t *testing.T) {
 	sizes := []int{1, 15, 16, 17, 63, 64, 65, 500, 1025, 1600}
 	if raceEnabled {
@@ -56,6 +56,16 @@ func TestAlignments(t *testing.T) {
 				opened, err := a.Open(back.inner[:0], nonce, dst.inner, aad)
 				if err != nil || !bytes.Equal(opened, plain) || !back.intact() || !bytes.Equal(dst.inner, want) {
 					t.Fatalf("opening %d bytes at offset %d: %v, intact %v", n, offset, err, back.intact())
+				}
+				place := newGuarded(offset, n+Overhead)
+				copy(place.inner, plain)
+				got = a.Seal(place.inner[:0], nonce, place.inner[:n], aad)
+				if !bytes.Equal(got, want) || &got[0] != &place.inner[0] || !place.intact() {
+					t.Fatalf("sealing %d bytes in place at offset %d: equal %v, intact %v", n, offset, bytes.Equal(got, want), place.intact())
+				}
+				opened, err = a.Open(place.inner[:0], nonce, place.inner, aad)
+				if err != nil || !bytes.Equal(opened, plain) || &opened[0] != &place.inner[0] || !bytes.Equal(place.inner[n:], want[n:]) || !place.intact() {
+					t.Fatalf("opening %d bytes in place at offset %d: %v, intact %v", n, offset, err, place.intact())
 				}
 			}
 		}
@@ -248,7 +258,7 @@ func TestNoAllocation(t *testing.T) {
 	})
 }
 
-// TestWipe: the keys are gone, and a second time does nothing.
+// TestWipe: the keys are gone, and a second time does nothing. Whoever uses it then is told, and no text gets out.
 func TestWipe(t *testing.T) {
 	for _, i := range Available() {
 		a := newAEAD(t, make([]byte, 16), i)
@@ -260,6 +270,16 @@ func TestWipe(t *testing.T) {
 		}
 		if a.keys != nil || a.std != nil {
 			t.Errorf("%v: still usable", i)
+		}
+		nonce, dst := make([]byte, NonceSize), make([]byte, 0, 100)
+		for name, use := range map[string]func(){
+			"seal":  func() { a.Seal(dst, nonce, []byte("text"), nil) },
+			"open":  func() { _, _ = a.Open(dst, nonce, make([]byte, 20), nil) },
+			"parts": func() { a.SealVec(dst, nonce, nil, [][]byte{[]byte("te"), []byte("xt")}, 23) },
+		} {
+			if got := panicOf(use); got != wiped || bytes.Count(dst[:100], []byte{0}) != 100 {
+				t.Errorf("%v: %s after Wipe: panic %q, output %q", i, name, got, dst[:30])
+			}
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/cipher"
 	"math/rand/v2"
+	"strconv"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -84,6 +85,46 @@ func TestBounds(t *testing.T) {
 				if got, err := a.Open(place(dst, n)[:0], nonce, sealed, aad); err != nil || !bytes.Equal(got, plain) {
 					t.Fatalf("opened %d bytes: %v", n, err)
 				}
+			}
+		}
+	})
+}
+
+// TestTooLarge: beyond what the block counter allows (SP 800-38D, 5.2.1.1) sealing panics and opening fails, as with crypto/cipher,
+// before anything is touched: the memory is only an address.
+func TestTooLarge(t *testing.T) {
+	if strconv.IntSize < 64 {
+		t.Skip("no such length here")
+	}
+	if raceEnabled {
+		t.Skip("the race detector has no such memory")
+	}
+	bits := 36 // not a constant: this must compile for 32 bits too
+	limit := 1<<bits - 32
+	all, err := unix.Mmap(-1, 0, limit+4096, unix.PROT_NONE, unix.MAP_ANON|unix.MAP_PRIVATE|unix.MAP_NORESERVE)
+	if err != nil {
+		t.Skipf("no addresses: %v", err)
+	}
+	defer func() {
+		if err := unix.Munmap(all); err != nil {
+			t.Error(err)
+		}
+	}()
+	each(t, func(t *testing.T, a *AEAD, ref cipher.AEAD, r *rand.ChaCha8) {
+		nonce := take(r, NonceSize)
+		for name, f := range map[string]func(){
+			"seal":           func() { a.Seal(nil, nonce, all[:limit+1], nil) },
+			"crypto/cipher":  func() { ref.Seal(nil, nonce, all[:limit+1], nil) },
+			"a part":         func() { a.SealVec(nil, nonce, nil, [][]byte{all[:limit]}, 23) }, // and the content type
+			"parts together": func() { a.SealVec(nil, nonce, nil, [][]byte{all[:limit/2], nil, all[:limit/2]}, 23) },
+		} {
+			if got := panicOf(f); got != tooLarge {
+				t.Errorf("%s: %q", name, got)
+			}
+		}
+		for _, c := range []cipher.AEAD{a, ref} {
+			if _, err := c.Open(nil, nonce, all[:limit+Overhead+1], nil); err == nil || err.Error() != ErrOpen.Error() {
+				t.Errorf("opened: %v", err)
 			}
 		}
 	})

@@ -2,11 +2,7 @@
 
 package aesgcm
 
-import (
-	"unsafe"
-
-	"golang.org/x/sys/cpu"
-)
+import "unsafe"
 
 //go:generate go generate -C asm .
 
@@ -73,29 +69,6 @@ func (w *work) pointer() *byte { return &w.acc[0] }
 //
 //go:noinline
 func (w *work) wipe() { *w = work{} }
-
-// detect asks for all that the functions of the assembly use. golang.org/x/sys/cpu knows the operating system's part, but VAES and
-// VPCLMULQDQ only together with AVX-512.
-func detect() features {
-	x := &cpu.X86
-	aes, clmul := false, false
-	if leaves, _, _, _ := cpuid(0, 0); leaves >= 7 {
-		_, _, c, _ := cpuid(7, 0)
-		aes, clmul = c&(1<<9) != 0, c&(1<<10) != 0
-	}
-	// XCR0: bits 1 and 2 are the XMM and YMM registers. HasAVX2 covers them too; it is cheap to be sure.
-	ymm := false
-	if x.HasOSXSAVE {
-		a, _ := xgetbv()
-		ymm = a&6 == 6
-	}
-	vectors := aes && clmul && ymm && x.HasAVX2 && x.HasAES && x.HasPCLMULQDQ
-	return features{
-		avx2: vectors,
-		avx512: vectors && x.HasAVX512F && x.HasAVX512BW && x.HasAVX512DQ && x.HasAVX512VL && x.HasAVX512VAES &&
-			x.HasAVX512VPCLMULQDQ && x.HasBMI2,
-	}
-}
 
 // begin sets up w for a record with n bytes of ciphertext. It returns the additional data that is left for the first call to hash:
 // what is longer than a block is hashed here.

@@ -29,13 +29,17 @@ func (a *AEAD) SealVec(dst, nonce, additionalData []byte, parts [][]byte, conten
 		if anyOverlap(out, p) {
 			panic(badOverlap)
 		}
+		noteRead(p)
 	}
 	if anyOverlap(out, additionalData) {
 		panic(badAAD)
 	}
+	noteRead(additionalData)
+	noteWrite(out)
 	if a.keys == nil {
+		std := a.fallback()
 		gather(out, parts, 0, contentType)
-		return a.std.Seal(whole[:len(dst)], nonce, out[:n], additionalData)
+		return std.Seal(whole[:len(dst)], nonce, out[:n], additionalData)
 	}
 	var w work
 	aad := a.begin(&w, n, additionalData)

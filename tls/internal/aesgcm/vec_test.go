@@ -44,7 +44,7 @@ func TestSealVecSplits(t *testing.T) {
 	each(t, func(t *testing.T, a *AEAD, ref cipher.AEAD, r *rand.ChaCha8) {
 		for _, n := range []int{0, 1, 63, 511, 512, 2047, 2048, 2559, 4096, 16384} {
 			plain := take(r, n)
-			for _, parts := range [][][]byte{nil, {}, {nil}, {{}, plain, nil}, split(plain, 1), split(plain, 16), split(plain, 0, 20, 0),
+			for _, parts := range [][][]byte{nil, {}, {nil}, {{}, plain, nil}, {nil, plain}, {plain[:min(n, 20)], nil}, split(plain, 1), split(plain, 16), split(plain, 0, 20, 0),
 				split(plain, n-1), split(plain, n/2), split(plain, 512), split(plain, 511), split(plain, 513, 2048), split(plain, 1024, 1, 1024),
 				split(plain, 16, n-40), split(plain, 3, 3, 3, 3, 2000, 3, 3, 3)} {
 				checkVec(t, a, ref, r, parts)

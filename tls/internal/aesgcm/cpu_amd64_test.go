@@ -1,0 +1,85 @@
+//go:build !purego
+
+package aesgcm
+
+import (
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// TestFeatures: no implementation is chosen when an instruction, or a register state of the operating system, is missing.
+func TestFeatures(t *testing.T) {
+	const both = ecxVAES | ecxMul
+	for name, c := range map[string]struct {
+		p    processor
+		want features
+	}{
+		"everything":                       {processor{both, 0xe7, true, true}, features{avx512: true, avx2: true}},
+		"more than that":                   {processor{^uint32(0), ^uint32(0), true, true}, features{avx512: true, avx2: true}},
+		"no AVX-512":                       {processor{both, 0xe7, true, false}, features{avx2: true}},
+		"AVX-512, not kept by the system":  {processor{both, 0x07, true, true}, features{avx2: true}},
+		"mask registers not kept":          {processor{both, 0xc7, true, true}, features{avx2: true}},
+		"upper halves not kept":            {processor{both, 0xa7, true, true}, features{avx2: true}},
+		"ZMM16-31 not kept":                {processor{both, 0x67, true, true}, features{avx2: true}},
+		"YMM not kept":                     {processor{both, 0xe3, true, true}, features{}},
+		"XMM not kept":                     {processor{both, 0xe5, true, true}, features{}},
+		"no XGETBV":                        {processor{both, 0, true, true}, features{}},
+		"no VAES":                          {processor{ecxMul, 0xe7, true, true}, features{}},
+		"no VPCLMULQDQ":                    {processor{ecxVAES, 0xe7, true, true}, features{}},
+		"no leaf 7":                        {processor{0, 0xe7, true, true}, features{}},
+		"no AVX2, whatever AVX-512 claims": {processor{both, 0xe7, false, true}, features{}},
+		"nothing":                          {processor{}, features{}},
+	} {
+		if got := c.p.features(); got != c.want {
+			t.Errorf("%s: %+v, want %+v", name, got, c.want)
+		}
+	}
+}
+
+// TestFeaturesOfThisKernel: what is chosen is what Linux says about processor and kernel.
+func TestFeaturesOfThisKernel(t *testing.T) {
+	info, err := os.ReadFile("/proc/cpuinfo")
+	if err != nil {
+		t.Skip(err)
+	}
+	_, flags, _ := strings.Cut(string(info), "\nflags")
+	flags, _, _ = strings.Cut(flags, "\n")
+	has := func(names ...string) bool {
+		for _, n := range names {
+			if !slices.Contains(strings.Fields(flags), n) {
+				return false
+			}
+		}
+		return true
+	}
+	if !has("sse2") {
+		t.Skip("no flags of the processor in /proc/cpuinfo")
+	}
+	if strings.Contains(os.Getenv("GODEBUG"), "cpu.") {
+		t.Skip("GODEBUG takes instructions away")
+	}
+	avx2 := has("avx2", "aes", "pclmulqdq", "vaes", "vpclmulqdq")
+	want := features{avx2: avx2, avx512: avx2 && has("avx512f", "avx512bw", "avx512dq", "avx512vl", "bmi2")}
+	if got := detect(); got != want {
+		t.Errorf("%+v, want %+v of %s", got, want, flags)
+	}
+}
+
+// TestFewerInstructions: a process that must do without some instructions takes the next best implementation by itself, and its bytes
+// are right.
+func TestFewerInstructions(t *testing.T) {
+	if os.Getenv("GODEBUG") != "" {
+		t.Skip("GODEBUG is set")
+	}
+	for option, wants := range map[string][]Implementation{"cpu.avx512f=off": {AVX2, Go}, "cpu.avx512bw=off": {AVX2, Go}, "cpu.avx2=off": {Go}, "cpu.aes=off": {Go}} {
+		want := wants[slices.IndexFunc(wants, Implementation.supported)]
+		c := exec.Command(os.Args[0], "-test.run=^TestDefault$|^TestVectors$|^TestSealVecHeads$", "-test.count=1", "-test.v")
+		c.Env = append(os.Environ(), "GODEBUG="+option, expected+"="+want.String())
+		if out, err := c.CombinedOutput(); err != nil || !strings.Contains(string(out), "PASS: TestDefault") {
+			t.Errorf("%s, want %v: %v\n%s", option, want, err, out)
+		}
+	}
+}
