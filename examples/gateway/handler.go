@@ -174,11 +174,10 @@ func (d *down) hold(c *call, l *link, f *framer.Frame, last bool) {
 		l.leave()
 		if l.shared(d) {
 			n := len(f.Cap) + len(f.Payload)
-			if d.copied+n > heldCopies {
+			if !d.copies(n) {
 				c.fail(failSlow, &framer.Error{Why: framer.SlowPeer, Detail: "the answer comes faster than it is read, and other clients' answers are behind it"})
 				return
 			}
-			d.copied += n
 			h.f = framer.Frame{Header: f.Header, Cap: append([]byte(nil), f.Cap...), Payload: append([]byte(nil), f.Payload...)}
 			d.held = append(d.held, h)
 			return
@@ -192,10 +191,22 @@ func (d *down) hold(c *call, l *link, f *framer.Frame, last bool) {
 	}
 }
 
+// copies takes room for n more bytes without a permit; false when there is none.
+func (d *down) copies(n int) bool {
+	if d.copied+n > heldCopies || d.shard.copied+n > loopCopies {
+		return false
+	}
+	d.copied += n
+	d.shard.copied += n
+	return true
+}
+
 // release gives back what a held answer takes.
 func (d *down) release(h reply) {
 	if h.r == nil {
-		d.copied -= len(h.f.Cap) + len(h.f.Payload)
+		n := len(h.f.Cap) + len(h.f.Payload)
+		d.copied -= n
+		d.shard.copied -= n
 		return
 	}
 	h.r.Release()

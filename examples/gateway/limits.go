@@ -34,6 +34,9 @@ const clientShare = 4
 // connection may have queued by default.
 const heldCopies = 4 << 20
 
+// loopCopies bounds, in bytes, the same of all clients of a loop: were it not, as many slow clients as may connect could each have theirs.
+const loopCopies = 16 * heldCopies
+
 // Fixed times.
 const (
 	// firstBackoff and lastBackoff bound the pause before a request is tried again, which doubles.

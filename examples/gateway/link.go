@@ -27,6 +27,7 @@ type shard struct {
 	all    []*link // also those that are leaving
 	sick   map[target]*health
 	downs  int // clients' sessions
+	copied int // bytes of answers that wait for clients without a permit
 	ending bool
 }
 

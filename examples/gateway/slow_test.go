@@ -167,6 +167,38 @@ func TestForwardSlowStream(t *testing.T) {
 	}
 }
 
+// TestHeldCopiesBounded: what is copied is bounded for each client, and for all clients of a loop together; what is given back may be had again.
+func TestHeldCopiesBounded(t *testing.T) {
+	const n = 1 << 20
+	sh := &shard{}
+	total := 0
+	var all []*down
+	for range 2 * loopCopies / heldCopies {
+		d := &down{shard: sh}
+		all = append(all, d)
+		for d.copies(n) {
+			d.held = append(d.held, reply{f: framer.Frame{Payload: make([]byte, n)}})
+			if total += n; total > loopCopies || d.copied > heldCopies {
+				t.Fatalf("%d bytes of one client, %d of all", d.copied, total)
+			}
+		}
+	}
+	if total != loopCopies || all[0].copied != heldCopies || all[len(all)-1].copied != 0 {
+		t.Errorf("%d bytes of all, %d of the first client, %d of the last", total, all[0].copied, all[len(all)-1].copied)
+	}
+	for _, d := range all {
+		for _, h := range d.held {
+			d.release(h)
+		}
+		if d.copied != 0 {
+			t.Errorf("a client still has %d bytes", d.copied)
+		}
+	}
+	if sh.copied != 0 || !all[len(all)-1].copies(n) {
+		t.Errorf("all clients still have %d bytes", sh.copied)
+	}
+}
+
 // TestForwardTooLargeForClient: a frame of a streamed answer that the client does not take ends the answer, and nothing comes behind the end.
 func TestForwardTooLargeForClient(t *testing.T) {
 	s := newSite(t)
