@@ -36,6 +36,7 @@ import (
 	"github.com/ron-transport/ron-transport/tls"
 	"github.com/ron-transport/ron-transport/tls/certs"
 	certmetrics "github.com/ron-transport/ron-transport/tls/certs/metrics"
+	tlsmetrics "github.com/ron-transport/ron-transport/tls/metrics"
 	"github.com/ron-transport/ron-transport/tor"
 	tormetrics "github.com/ron-transport/ron-transport/tor/metrics"
 )
@@ -137,7 +138,7 @@ func newSite() *site {
 	s.dialer = must(quic.NewDialer(s.r, quic.DialerConfig{TLS: &stdtls.Config{RootCAs: roots}}))
 	s.reg.MustRegister(metrics.New(s.r, metrics.Options{}), framermetrics.New(s.server, framermetrics.Options{}),
 		quicmetrics.New(q, quicmetrics.Options{}), quicmetrics.New(s.dialer, quicmetrics.Options{}), tormetrics.New(fakeTor{}, tormetrics.Options{}),
-		certmetrics.New(fakeCerts{}, certmetrics.Options{}))
+		certmetrics.New(fakeCerts{}, certmetrics.Options{}), tlsmetrics.New(srv, tlsmetrics.Options{}))
 	return s
 }
 

@@ -74,7 +74,9 @@ bits() { awk -v r="$1" 'BEGIN { n = r + 0; u = r; gsub(/[0-9.]/, "", u); printf 
 # together checks what no flag can say alone.
 together() {
 	local flag value
-	[ "$rate" = 0 ] || [ "$(bits "$rate")" -ge 8 ] && [ "$(bits "$rate")" -le 100000000000 ] || refuse "--rate $rate is not allowed; allowed: $rates"
+	if [ "$rate" != 0 ] && { [ "$(bits "$rate")" -lt 8 ] || [ "$(bits "$rate")" -gt 100000000000 ]; }; then
+		refuse "--rate $rate is not allowed; allowed: $rates"
+	fi
 	for flag in loss reorder duplicate corrupt; do
 		value=${!flag}
 		awk -v v="$value" 'BEGIN { exit !(v <= 100) }' || refuse "--$flag $value is not allowed; allowed: 0 to 100 percent"
