@@ -307,7 +307,7 @@ func (s *site) lint(t *testing.T, page string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	allowed := map[string]bool{"le": true, "reason": true, "status": true, "transport": true, "side": true, "kind": true, "group": true, "state": true, "pair": true}
+	allowed := map[string]bool{"le": true, "reason": true, "status": true, "transport": true, "side": true, "kind": true, "group": true, "state": true, "pair": true, "aes_gcm": true}
 	families, err := s.reg.Gather()
 	if err != nil {
 		t.Fatal(err)
