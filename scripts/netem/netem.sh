@@ -74,8 +74,7 @@ bits() { awk -v r="$1" 'BEGIN { n = r + 0; u = r; gsub(/[0-9.]/, "", u); printf 
 # together checks what no flag can say alone.
 together() {
 	local flag value
-	value=$(bits "$rate")
-	if [ "$rate" != 0 ] && { [ "$value" -lt 8 ] || [ "$value" -gt 100000000000 ]; }; then
+	if [ "$rate" != 0 ] && { [ "$(bits "$rate")" -lt 8 ] || [ "$(bits "$rate")" -gt 100000000000 ]; }; then
 		refuse "--rate $rate is not allowed; allowed: $rates"
 	fi
 	for flag in loss reorder duplicate corrupt; do
