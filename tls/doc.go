@@ -37,7 +37,7 @@
 //   - Session mix-up: a client without a server name does not use the session cache, whose key would be the same for all peers.
 //   - Padding: a record's length is judged after authentication only, and padding is removed before anyone sees the plaintext.
 //
-// Keys are overwritten on Release where this package holds them. The secrets pass through crypto/tls's key log as hexadecimal
-// text on the heap, and the AEAD objects of the standard library keep their key schedules until they are collected: neither can
-// be wiped from here.
+// Keys are overwritten on Release, and at each key update, where this package holds them: with AES-GCM of our own (see [AESGCM]) the
+// key schedules, too. The secrets pass through crypto/tls's key log as hexadecimal text on the heap, and the AEAD objects of the
+// standard library and of x/crypto keep their key schedules until they are collected: neither can be wiped from here.
 package tls
