@@ -125,7 +125,7 @@ func TestRegistersWiped(t *testing.T) {
 func TestCounterWrap(t *testing.T) {
 	r := random(6)
 	for _, size := range []int{16, 32} {
-		key, nonce, text := take(r, size), take(r, NonceSize), take(r, 3*vecBatch+211)
+		key, nonce, text := take(r, size), take(r, NonceSize), take(r, 6*vecBatch+211)
 		block, err := aes.NewCipher(key)
 		if err != nil {
 			t.Fatal(err)

@@ -19,10 +19,13 @@ const (
 	offBase     = 16 // uint64: block counter of the next batch less 2, a multiple of 32
 	offAAD      = 24 // uint64: bytes of additional data in the record
 	offTotal    = 32 // uint64: bytes of ciphertext in the record
-	offCounter  = 40 // uint32: scratch, a big-endian counter
+	offCounter  = 40 // uint32: scratch
 	offTag      = 48 // the result of a final call
 	offTail     = 64 // 32 bytes, for avx2: the last ones, which do not fill a register
 	offAADBlock = 96 // 16 bytes, for avx2: additional data of at most one block, padded
+
+	offColumn = offCounter // for avx512, in the loop over batches, see firstRun
+	offWhite  = offTag     // the same
 )
 
 const (

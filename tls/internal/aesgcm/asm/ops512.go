@@ -19,11 +19,11 @@ var (
 	rPower   = R10 // power of H for the next chunk, once the number of blocks to the end is known
 	rTmp     = R11
 	rTmp2    = R12
-	rBase    = R13 // counter base of the next batch
+	rBase    = R13 // counter base of the next batch; in the loop over batches, of the one behind that
 )
 
 // Mask registers: K1 has the quadwords of lanes 2 and 3, K4 the counter's doubleword of each lane, K5 the bytes of a head that has not been
-// taken. K2, K3 and K6 are for the moment.
+// taken. K2, K3 and K6 are for the moment, but K2 and K3 in the loop over batches, see counters512.go.
 
 // Vector registers of the 512-bit functions. 0-7 are the blocks in the AES rounds.
 const (
@@ -35,8 +35,9 @@ const (
 	vSwap    = 13 // VPSHUFB mask that reverses the bytes of each block
 	vPoly    = 14 // reduction constant
 	vAcc     = 15 // GHASH so far: one value for each lane, to be added to the next four blocks
-	vWhite   = 16 // (nonce, counter base) ^ round key 0, base being that of this batch
+	vWhite   = 16 // before the loop: (nonce, counter base) ^ round key 0
 	vWhiteUp = 17 // the same for the next batch
+	vRun     = 18 // in the loop: a state after one round, all but the first column of which is that of every block
 	vWhite0  = 18 // (nonce, zero) ^ round key 0
 	vPow     = 19 // a power of H
 	vP0      = 20 // products
@@ -52,6 +53,9 @@ const (
 	vCountSw = 30 // in the chunk loop: VPSHUFB mask that makes the counter big-endian
 )
 
+// vColumns are the first columns of the next batch, in the loop.
+var vColumns = [2]int{16, 17}
+
 // vSealed are the chunks of the last batch that was encrypted, with the bytes of each block reversed, while GHASH has not had them. The
 // registers have other uses when nothing is encrypted, and in functions that decrypt.
 var vSealed = [batchWidth]int{11, 24, 26, 27, 28, 29, 30, 31}
@@ -66,6 +70,8 @@ var tables struct {
 	countSw  Mem
 	chunkUp  Mem // 4, the counter step of a chunk, as a machine word
 	poly     Mem // the reduction constant, for multiplications
+	columns  Mem // VPSHUFB mask for the bytes that get into the column of the counter
+	packed   Mem // packedCounters
 	reduce   Mem // x^128 modulo the polynomial
 }
 
@@ -82,35 +88,14 @@ func declareTables512() {
 	tables.countSw = constants("counterSwap", 0x0706050403020100, 0x0c0d0e0f0b0a0908, 0x0706050403020100, 0x0c0d0e0f0b0a0908)
 	tables.chunkUp = constants("chunkStep", 0, 4<<32)
 	tables.poly = constants("poly", 0xc200000000000000, 0, 0xc200000000000000, 0)
+	// A column comes from rows 0-3 of columns 0-3.
+	tables.columns = constants("columnRows", 0x0f0a05000f0a0500, 0x0f0a05000f0a0500)
+	tables.packed = constants("packedCounters", packedCounters()...)
 	tables.reduce = constants("reduction", 1, 0xc200000000000000)
 }
 
 // broadcast loads 16 bytes into all lanes. It costs a load port only.
 func broadcast(m Mem, v int) { VBROADCASTI32X4(m, z(v)) }
-
-// counterOps sets registers 0-7 to the whitened counter blocks of a batch: one XOR each with a table, where adding, swapping and
-// whitening would be three instructions on busy ports. That is right because the base is a multiple of 32, so that base+i is base^i;
-// the two blocks that cross into the next 32 take the next base.
-func counterOps() []op {
-	ops := []op{func() {
-		ADDL(Imm(32), rBase.As32())
-		MOVL(rBase.As32(), rTmp2.As32())
-		BSWAPL(rTmp2.As32())
-		MOVL(rTmp2.As32(), at(rWork, offCounter))
-		VPXORD_BCST(at(rWork, offCounter), z(vWhite0), K4, z(vWhiteUp))
-	}}
-	for i := range batchWidth {
-		ops = append(ops, func() {
-			white := vWhite
-			if i == batchWidth-1 {
-				VPBLENDMQ(z(vWhiteUp), z(vWhite), K1, z(i))
-				white = i
-			}
-			VPXORQ(tables.counters.Offset(i*vector), z(white), z(i))
-		})
-	}
-	return append(ops, func() { VMOVDQA64(z(vWhiteUp), z(vWhite)) })
-}
 
 // source says where aesOps has the data from.
 type source int
@@ -121,12 +106,18 @@ const (
 	loaded                  // vLoaded, where spreadOps put what it hashes; the rest from memory
 )
 
+// loopSource is that of the loop over batches.
+var loopSource = map[direction]source{seal: memory, open: loaded}
+
 // aesOps encrypts a batch from rSrc to rDst, width registers at a time. Four suffice to keep the AES unit busy; eight load each round key
 // once.
-func aesOps(rounds, width int, from source) []op {
-	ops := counterOps()
+func aesOps(rounds, width int, from source, next bool) []op {
+	var ops []op
+	if next {
+		ops = columnOps()
+	}
 	for half := 0; half < batchWidth; half += width {
-		for r := 1; r < rounds; r++ {
+		for r := 2; r < rounds; r++ {
 			ops = append(ops, func() { broadcast(at(rKeys, offRoundKeys+r*block), vKey) })
 			for i := half; i < half+width; i++ {
 				ops = append(ops, func() { VAESENC(z(vKey), z(i), z(i)) })
@@ -162,12 +153,15 @@ func headData() {
 }
 
 // storeOps writes the batch and moves on.
-func storeOps(d direction) []op {
+func storeOps(d direction, next bool) []op {
 	var ops []op
 	for i := range batchWidth {
 		ops = append(ops, func() { VMOVDQU64(z(i), at(rDst, i*vector)) })
 		if d == seal {
 			ops = append(ops, func() { VPSHUFB(z(vSwap), z(i), z(vSealed[i])) })
+		}
+		if next {
+			ops = append(ops, func() { nextState(i) })
 		}
 	}
 	return append(ops, func() {
@@ -322,15 +316,9 @@ func setup512(n op) {
 	VPINSRD(Imm(1), at(rTmp, 4), x(0), x(0))
 	VPINSRD(Imm(2), at(rTmp, 8), x(0), x(0))
 	MOVQ(at(rWork, offBase), rBase)
-	MOVL(rBase.As32(), rTmp2.As32())
-	BSWAPL(rTmp2.As32())
-	VPINSRD(Imm(3), rTmp2.As32(), x(0), x(2))
 	broadcast(at(rKeys, offRoundKeys), vKey)
 	VSHUFI64X2(Imm(0), z(0), z(0), z(0))
 	VPXORQ(z(vKey), z(0), z(vWhite0))
-	VSHUFI64X2(Imm(0), z(2), z(2), z(2))
-	VPXORQ(z(vKey), z(2), z(vWhite))
-	VMOVDQA64(z(vWhite0), z(vWhiteUp))
 	broadcast(tables.swap, vSwap)
 	broadcast(tables.poly, vPoly)
 	MOVL(U32(0xf0), rTmp2.As32()) // quadwords of lanes 2 and 3

@@ -93,13 +93,42 @@ func batches(d direction, headed bool) {
 	CMPQ(at(rKeys, offRounds), Imm(10))
 	JNE(LabelRef("long14"))
 	for _, rounds := range []int{10, 14} {
+		label := func(s string) string { return fmt.Sprint(s, rounds) }
 		if rounds == 14 {
-			Label("long14")
+			Label(label("long"))
 		}
+		blockStates()
+		firstBatch(d, rounds, headed, label)
+		DECQ(rBatches)
+		JZ(LabelRef(label("last")))
+		firstRun()
+		JMP(LabelRef(label("loop")))
+		Label(label("newRun"))
+		newRun(0, vRun)
+		JMP(LabelRef(label("sameRun")))
+		Label(label("crossRun"))
+		crossRun()
+		JMP(LabelRef(label("crossed")))
+		Label(label("loop"))
+		weave(aesOps(rounds, batchWidth, loopSource[d], true), spreadOps(d))
+		ifRun(0, label("newRun"))
+		Label(label("sameRun"))
+		emit(storeOps(d, true))
+		ifRun(1, label("crossRun"))
+		Label(label("crossed"))
+		ADDL(Imm(4*batchWidth), rBase.As32())
+		DECQ(rBatches)
+		JNZ(LabelRef(label("loop")))
+		broadcast(at(rWork, offWhite), vWhite0)
+		Label(label("last"))
 		if d == seal {
-			sealLoop(rounds, headed)
+			weave(aesOps(rounds, batchWidth/2, memory, false), spreadOps(seal))
+			emit(storeOps(seal, false))
+			Label(label("done"))
+			emit(lastOps(seal))
 		} else {
-			openLoop(rounds)
+			weave(aesOps(rounds, batchWidth/2, memory, false), lastOps(open))
+			emit(storeOps(open, false))
 		}
 		Comment("The batches took what was to be added.")
 		VPXORQ(x(vAcc), x(vAcc), x(vAcc))
@@ -107,42 +136,26 @@ func batches(d direction, headed bool) {
 	}
 }
 
-// sealLoop encrypts each batch while it hashes the one before. With headed, the record may have a head.
-func sealLoop(rounds int, headed bool) {
-	loop, next, done := fmt.Sprint("loop", rounds), fmt.Sprint("next", rounds), fmt.Sprint("done", rounds)
+// firstBatch handles the first batch, with the states of the second made the long way. When sealing there is nothing to hash yet. With
+// headed, the record may have a head.
+func firstBatch(d direction, rounds int, headed bool, label func(string) string) {
+	if d == open {
+		DECQ(rBatches)
+		JZ(LabelRef(label("last")))
+		weave(aesOps(rounds, batchWidth, loaded, false), spreadOps(open))
+		emit(storeOps(open, false))
+		blockStates()
+		return
+	}
 	first := memory
 	if headed {
 		first = headFirst
 	}
-	emit(aesOps(rounds, batchWidth/2, first))
-	emit(storeOps(seal))
+	emit(aesOps(rounds, batchWidth/2, first, false))
+	emit(storeOps(seal, false))
 	DECQ(rBatches)
-	JZ(LabelRef(done))
-	JMP(LabelRef(next))
-	Label(loop)
-	weave(aesOps(rounds, batchWidth, memory), spreadOps(seal))
-	emit(storeOps(seal))
-	Label(next)
-	DECQ(rBatches)
-	JNZ(LabelRef(loop))
-	weave(aesOps(rounds, batchWidth/2, memory), spreadOps(seal))
-	emit(storeOps(seal))
-	Label(done)
-	emit(lastOps(seal))
-}
-
-// openLoop decrypts each batch while it hashes the same one.
-func openLoop(rounds int) {
-	loop, next := fmt.Sprint("loop", rounds), fmt.Sprint("next", rounds)
-	JMP(LabelRef(next))
-	Label(loop)
-	weave(aesOps(rounds, batchWidth, loaded), spreadOps(open))
-	emit(storeOps(open))
-	Label(next)
-	DECQ(rBatches)
-	JNZ(LabelRef(loop))
-	weave(aesOps(rounds, batchWidth/2, memory), lastOps(open))
-	emit(storeOps(open))
+	JZ(LabelRef(label("done")))
+	blockStates()
 }
 
 // chunks generates the rest of less than a batch: whole chunks of 64 bytes, then what is left, under masks.
