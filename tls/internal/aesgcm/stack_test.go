@@ -54,8 +54,8 @@ func TestStackWiped(t *testing.T) {
 		if a.keys == nil {
 			t.Skip("what crypto/cipher leaves is not this package's")
 		}
-		nonce, aad, text := take(r, NonceSize), take(r, 13), take(r, 1024+31)
-		dst, back, stack := make([]byte, 0, 2000), make([]byte, 0, 2000), make([]byte, 4096)
+		nonce, aad, text := take(r, NonceSize), take(r, 13), take(r, 4*vecBatch+31)
+		dst, back, stack := make([]byte, 0, 3000), make([]byte, 0, 3000), make([]byte, 4096)
 		sealed := ref.Seal(nil, nonce, text, aad)
 		key := append(bytes.Clone(a.keys.roundKeys[0][:]), a.keys.roundKeys[1][:]...) // AES-256: the first two are the key; AES-128: the first
 		block, err := aes.NewCipher(key[:map[uint64]int{10: 16, 14: 32}[a.keys.rounds]])
@@ -68,7 +68,12 @@ func TestStackWiped(t *testing.T) {
 		for i := range hash {
 			hash[i] = mask[i] ^ sealed[len(text)+i]
 		}
-		secrets := map[string][]byte{"mask of the tag": mask, "hash": hash, "end of the text": text[1024:]}
+		secrets := map[string][]byte{"mask of the tag": mask, "hash": hash, "end of the text": text[4*vecBatch:]}
+		white := append(bytes.Clone(nonce), 0, 0, 0, 0)
+		for i := range white {
+			white[i] ^= a.keys.roundKeys[0][i]
+		}
+		secrets["nonce and first round key"] = white
 		for i := range a.keys.roundKeys[:a.keys.rounds+1] {
 			secrets[fmt.Sprint("round key ", i)] = a.keys.roundKeys[i][:]
 		}
@@ -77,7 +82,7 @@ func TestStackWiped(t *testing.T) {
 		}
 		for name, f := range map[string]func(){
 			"seal":    func() { a.Seal(dst, nonce, text, aad) },
-			"parts":   func() { a.SealVec(dst, nonce, aad, [][]byte{text[:600], text[600:]}, 23) },
+			"parts":   func() { a.SealVec(dst, nonce, aad, [][]byte{text[:1700], text[1700:]}, 23) },
 			"open":    func() { _, _ = a.Open(back, nonce, sealed, aad) },
 			"forgery": func() { _, _ = a.Open(back, nonce, sealed[:len(sealed)-1], aad) },
 			"none":    func() { leave(mask) },

@@ -30,6 +30,7 @@ func hashBlocks(k *byte, w *byte, data *byte, n int)
 //go:noescape
 func sealMore512(k *byte, w *byte, nonce *byte, aad *byte, aadLen int, dst *byte, src *byte, srcLen int)
 
+// sealFinal512 encrypts the first headLen bytes of head and then src, srcLen bytes in all, and, if n is srcLen+1, the byte typ behind them, and sets w.tag. aad holds at most 16 bytes; longer data is in w.acc.
 // headLen is at most 64 and at most srcLen; head must be readable memory even if it is zero.
 //
 //go:noescape

@@ -31,6 +31,10 @@ func more512() {
 	emit(reduceOps())
 	foldLanes()
 	VMOVDQU(x(vAcc), at(rWork, offAcc))
+	Comment("What the loop has put aside (see firstRun) depends on the key, and work stays until the record is done.")
+	VPXORQ(x(vAcc), x(vAcc), x(vAcc))
+	VMOVDQU(x(vAcc), at(rWork, offWhite))
+	VMOVQ(x(vAcc), at(rWork, offColumn))
 	wipe512()
 	RET()
 }
@@ -44,10 +48,11 @@ func final512(d direction) {
 		signature = "func(k, w, nonce, aad *byte, aadLen int, dst, src *byte, srcLen int)"
 	}
 	TEXT(name, attr.NOSPLIT, signature)
-	Doc(fmt.Sprintf("%s %s, and sets w.tag. aad holds at most 16 bytes; longer data is in w.acc.", name, doc))
+	text := []string{fmt.Sprintf("%s %s, and sets w.tag. aad holds at most 16 bytes; longer data is in w.acc.", name, doc)}
 	if d == seal {
-		Doc("headLen is at most 64 and at most srcLen; head must be readable memory even if it is zero.")
+		text = append(text, "headLen is at most 64 and at most srcLen; head must be readable memory even if it is zero.")
 	}
+	Doc(text...)
 	Pragma("noescape")
 	setup512(func() {
 		if d == seal {
