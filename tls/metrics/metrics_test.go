@@ -1,13 +1,12 @@
 package metrics
 
 import (
-	"os"
-	"path/filepath"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"github.com/ron-transport/ron-transport/reactor/metrics/metricstest"
 	"github.com/ron-transport/ron-transport/tls"
 )
 
@@ -16,21 +15,7 @@ type source tls.AESGCM
 func (s source) AESGCM() tls.AESGCM { return tls.AESGCM(s) }
 
 // TestGolden freezes name, label, type and help.
-func TestGolden(t *testing.T) {
-	c := New(source(tls.AESGCMAVX512), Options{})
-	want, err := os.Open(filepath.Join("testdata", "metrics.txt"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer want.Close()
-	if err := testutil.CollectAndCompare(c, want); err != nil {
-		t.Error(err)
-	}
-	problems, err := testutil.CollectAndLint(c)
-	if err != nil || len(problems) > 0 {
-		t.Error(problems, err)
-	}
-}
+func TestGolden(t *testing.T) { metricstest.Golden(t, New(source(tls.AESGCMAVX512), Options{})) }
 
 // TestTwo: labels tell two servers apart, and their names must be names.
 func TestTwo(t *testing.T) {
