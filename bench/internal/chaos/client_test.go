@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ron-transport/ron-transport/bench/internal/cert"
+	"github.com/ron-transport/ron-transport/bench/internal/peertest"
 	"github.com/ron-transport/ron-transport/bench/internal/wire"
 )
 
@@ -29,19 +29,7 @@ const patience = 30 * time.Second
 
 func startFaulty(t *testing.T, f tamper) *faulty {
 	t.Helper()
-	files, err := cert.Make()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = files.Remove() })
-	pair, err := files.Load()
-	if err != nil {
-		t.Fatal(err)
-	}
-	pool, err := cert.Pool(files.Cert)
-	if err != nil {
-		t.Fatal(err)
-	}
+	_, pair, pool := peertest.Certificate(t)
 	ln, err := stdtls.Listen("tcp", "127.0.0.1:0", &stdtls.Config{Certificates: []stdtls.Certificate{pair}, MinVersion: stdtls.VersionTLS13, NextProtos: []string{"oap/1"}})
 	if err != nil {
 		t.Fatal(err)
