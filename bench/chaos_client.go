@@ -155,23 +155,12 @@ func (l chaosLoad) stage(name string, mode chaos.Mode) error {
 
 // status looks at it.
 func (l chaosLoad) status() (s chaos.Status, err error) {
-	err = l.ask(orderStatus, lineStatus, startWait, &s)
+	err = askFor(l.Process, orderStatus, lineStatus, startWait, &s)
 	return s, err
 }
 
 // finish ends the load and returns its books.
 func (l chaosLoad) finish(patience time.Duration) (*chaos.Result, error) {
 	r := new(chaos.Result)
-	return r, l.ask(fmt.Sprintf("%s %s", orderFinish, patience), lineResult, patience+startWait, r)
-}
-
-func (l chaosLoad) ask(order, prefix string, wait time.Duration, into any) error {
-	if err := l.Tell(order); err != nil {
-		return err
-	}
-	line, err := l.WaitLine(prefix, wait)
-	if err != nil {
-		return err
-	}
-	return json.Unmarshal([]byte(strings.TrimPrefix(line, prefix)), into)
+	return r, askFor(l.Process, fmt.Sprintf("%s %s", orderFinish, patience), lineResult, patience+startWait, r)
 }

@@ -186,16 +186,21 @@ func (a *app) startHostile(args ...string) (*child.Process, error) {
 	return child.Start(nil, exe, args...)
 }
 
-// ask gives an order that is answered, and reads the answer into v.
+// ask gives an order that is answered with counts, and reads them into v.
 func ask(p *child.Process, order string, v any) error {
+	return askFor(p, order, lineCounts, orderWait, v)
+}
+
+// askFor gives an order that is answered with a line that begins with prefix, within wait, and reads what follows there, JSON, into v.
+func askFor(p *child.Process, order, prefix string, wait time.Duration, v any) error {
 	if err := p.Tell(order); err != nil {
 		return err
 	}
-	line, err := p.WaitLine(lineCounts, orderWait)
+	line, err := p.WaitLine(prefix, wait)
 	if err != nil {
 		return err
 	}
-	return json.Unmarshal([]byte(strings.TrimPrefix(line, lineCounts)), v)
+	return json.Unmarshal([]byte(strings.TrimPrefix(line, prefix)), v)
 }
 
 // say shows a line of progress.
