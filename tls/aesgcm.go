@@ -2,6 +2,7 @@ package tls
 
 import (
 	"crypto/fips140"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -39,19 +40,10 @@ func (a AESGCM) implementation() aesgcm.Implementation { return aesgcm.Implement
 // process cannot run it, and what is allowed here. Any goroutine.
 func ParseAESGCM(name string) (AESGCM, error) {
 	i, err := aesgcm.ParseImplementation(name)
-	if err != nil {
-		return AESGCMAuto, fmt.Errorf("tls: AES-GCM implementation is %q; allowed here: %s", name, strings.Join(aesGCMNames(), ", "))
+	if e, ok := errors.AsType[*aesgcm.ImplementationError](err); ok {
+		return AESGCMAuto, fmt.Errorf("tls: AES-GCM implementation is %q; allowed here: %s", e.Value, strings.Join(e.Allowed, ", "))
 	}
-	return AESGCM(i), nil
-}
-
-// aesGCMNames are those of all that Config takes in this process.
-func aesGCMNames() []string {
-	names := []string{AESGCMAuto.String()}
-	for _, i := range aesgcm.Available() {
-		names = append(names, i.String())
-	}
-	return names
+	return AESGCM(i), err
 }
 
 // Resolve returns what a stands for in this process; never AESGCMAuto. An error names what is allowed here. Any goroutine.
@@ -62,8 +54,5 @@ func (a AESGCM) Resolve() (AESGCM, error) {
 		}
 		return AESGCM(aesgcm.Default()), nil
 	}
-	if a.implementation().Known() {
-		return ParseAESGCM(a.String())
-	}
-	return a, fmt.Errorf("tls: AES-GCM implementation is %v; allowed here: %s", a, strings.Join(aesGCMNames(), ", "))
+	return ParseAESGCM(a.String())
 }
