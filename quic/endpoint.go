@@ -113,10 +113,11 @@ func (ep *endpoint) advance(to endpointState) ([]*Conn, bool) {
 	return all, true
 }
 
-func (ep *endpoint) draining() bool {
+// open says whether new connections are taken.
+func (ep *endpoint) open() bool {
 	ep.mu.Lock()
 	defer ep.mu.Unlock()
-	return ep.state >= endpointDraining
+	return ep.state == endpointOpen
 }
 
 // drain has every connection closed once its streams have ended.
@@ -237,10 +238,7 @@ func (ep *endpoint) connContext(loop int, maxHalf int64) func(context.Context, *
 
 // admit decides on a new connection. An error refuses it at once; t.refusal is for one that is to be told why.
 func (ep *endpoint) admit(t *tag, remote netip.AddrPort, maxHalf int64) error {
-	ep.mu.Lock()
-	open := ep.state == endpointOpen
-	ep.mu.Unlock()
-	if !open {
+	if !ep.open() {
 		return ErrClosed
 	}
 	if ep.half.Add(1) > maxHalf {

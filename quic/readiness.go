@@ -11,10 +11,7 @@ import (
 // while MaxHandshakes connections are half-open, so that new ones are refused. Any goroutine.
 func (lis *Listener) Readiness() readiness.Status {
 	s := lis.ep.r.Readiness()
-	lis.ep.mu.Lock()
-	open := lis.ep.state == endpointOpen
-	lis.ep.mu.Unlock()
-	if !open {
+	if !lis.ep.open() {
 		return s.Lower(readiness.NotReady, reactor.ReasonShuttingDown, "the listener is closed")
 	}
 	if half, most := lis.ep.half.Load(), int64(lis.lc.MaxHandshakes); half >= most {

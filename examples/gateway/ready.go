@@ -98,16 +98,7 @@ func (g *gateway) upstreams() readiness.Status {
 
 // has says whether an upstream is in a route.
 func (r *routes) has(to target) bool {
-	in := func(x *route) bool {
-		if x != nil {
-			for _, t := range x.targets {
-				if t == to {
-					return true
-				}
-			}
-		}
-		return false
-	}
+	in := func(x *route) bool { return x != nil && slices.Contains(x.targets, to) }
 	for _, x := range r.byApp {
 		if in(x) {
 			return true
