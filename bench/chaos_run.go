@@ -109,6 +109,11 @@ func (c *chaosRun) build(ctx context.Context, spec standSpec) (s *stand, err err
 		if s.path, err = c.a.startWANPath(o); err != nil {
 			return s, err
 		}
+		if spec.transport == report.ChaosTLSTuned {
+			if err := s.path.tune(c.into.Tuning); err != nil {
+				return s, err
+			}
+		}
 		if err := s.path.set(*spec.path); err != nil {
 			return s, err
 		}
@@ -138,7 +143,9 @@ func (s *stand) inClient(f func() error) error {
 }
 
 // isQUIC says whether a transport of the report's is QUIC.
-func isQUIC(transport string) bool { return transport != report.ChaosTLS }
+func isQUIC(transport string) bool {
+	return transport == report.ChaosQUIC || transport == report.ChaosQUICMany
+}
 
 // startServer starts the server; with an address, there.
 func (s *stand) startServer(addr string) error {

@@ -45,7 +45,7 @@ func chaosRefusals() []refusal {
 func TestChaosShort(t *testing.T) {
 	o := &chaosOptions{rows: chaosRows(), loss: []float64{5}, duration: time.Minute}
 	o.shorten(func(flag string) bool { return flag == "loss" })
-	if !slices.Equal(o.rows, shortRows()) || !slices.Equal(o.loss, []float64{5}) || o.duration != time.Second || len(o.rtt) != 1 {
+	if !slices.Equal(o.rows, shortRows()) || !slices.Equal(o.loss, []float64{5}) || o.duration != time.Second || len(o.rtt) != 1 || len(o.transports) != 3 {
 		t.Errorf("%+v", o)
 	}
 	for _, row := range shortRows() {
@@ -60,6 +60,7 @@ func TestFaultTransports(t *testing.T) {
 		{chaosTransports(), []string{report.ChaosTLS, report.ChaosQUIC}},
 		{[]string{report.ChaosQUICMany}, []string{report.ChaosQUICMany}},
 		{[]string{report.ChaosTLS}, []string{report.ChaosTLS}},
+		{[]string{report.ChaosTLSTuned}, []string{report.ChaosTLSTuned}},
 	} {
 		o := chaosOptions{transports: tc.have}
 		if got := o.faultTransports(); !slices.Equal(got, tc.want) {

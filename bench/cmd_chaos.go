@@ -72,10 +72,11 @@ func (a *app) chaosCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "chaos",
 		Short: "break the path, the peer and the load in many ways, and check every frame",
-		Long: "Run our echo servers under loss and delay (a matrix of cells for TLS, and QUIC with one and with many streams), through partitions, a\n" +
-			"killed peer, steps of the round trip, a collapse of the rate and an MTU black hole, beside slow and silent connections of four kinds,\n" +
-			"under compression bombs with a limit of memory, and across a jump of the clock. Every request carries its number and a checksum: a row\n" +
-			"passes when no frame was lost, doubled or corrupted, and the load was served as before after the fault; how soon is told.\n" +
+		Long: "Run our echo servers under loss and delay (a matrix of cells for TLS, for TLS between hosts that are set for long paths, and for QUIC\n" +
+			"with one and with many streams), through partitions, a killed peer, steps of the round trip, a collapse of the rate and an MTU black\n" +
+			"hole, beside slow and silent connections of four kinds, under compression bombs with a limit of memory, and across a jump of the clock.\n" +
+			"Every request carries its number and a checksum: a row passes when no frame was lost, doubled or corrupted, and the load was served as\n" +
+			"before after the fault; how soon is told.\n" +
 			"The path is a process between two network namespaces, which needs root and /dev/net/tun; without, rows that need it are left out.\n" +
 			"Exit status 1: a row failed; 2: the command line was refused.",
 		Args: noArgs,
@@ -99,19 +100,22 @@ func (a *app) chaosCommand() *cobra.Command {
 	f.IntVar(&o.rps, "rps", chaosRPS, "requests due per second in the matrix's open loops")
 	f.IntVar(&o.payload, "payload", sloPayload, "payload of each request of the matrix, bytes")
 	f.Uint64Var(&o.seed, "seed", 1, "of what is left to chance")
-	f.BoolVar(&o.short, "short", false, "few and short rows, for CI: other defaults of --rows, --loss, --rtt and --duration")
+	f.BoolVar(&o.short, "short", false, "few and short rows, for CI: other defaults of --rows, --transports, --loss, --rtt and --duration")
 	f.StringVar(&o.json, "json", "", "write the report to this file")
 	return cmd
 }
 
 func chaosTransports() []string {
-	return []string{report.ChaosTLS, report.ChaosQUIC, report.ChaosQUICMany}
+	return []string{report.ChaosTLS, report.ChaosTLSTuned, report.ChaosQUIC, report.ChaosQUICMany}
 }
 
 // shorten sets the defaults of --short where no flag says otherwise.
 func (o *chaosOptions) shorten(given func(flag string) bool) {
 	if !given("rows") {
 		o.rows = shortRows()
+	}
+	if !given("transports") {
+		o.transports = slices.DeleteFunc(chaosTransports(), func(t string) bool { return t == report.ChaosTLSTuned })
 	}
 	if !given("loss") {
 		o.loss = []float64{0, 3}
@@ -160,15 +164,11 @@ func knownNames(flag string, names, known []string) error {
 // has says whether a row was asked for.
 func (o *chaosOptions) has(row string) bool { return slices.Contains(o.rows, row) }
 
-// faultTransports are those of the rows about faults: QUIC with one stream says what QUIC with many would.
+// faultTransports are those of the rows about faults: QUIC with one stream says what QUIC with many would, and TLS what it would between hosts that
+// are set for long paths.
 func (o *chaosOptions) faultTransports() []string {
-	var out []string
-	for _, t := range o.transports {
-		if t != report.ChaosQUICMany || !slices.Contains(o.transports, report.ChaosQUIC) {
-			out = append(out, t)
-		}
-	}
-	return out
+	saysMore := map[string]string{report.ChaosQUICMany: report.ChaosQUIC, report.ChaosTLSTuned: report.ChaosTLS}
+	return slices.DeleteFunc(slices.Clone(o.transports), func(t string) bool { return slices.Contains(o.transports, saysMore[t]) })
 }
 
 // chaos is the whole run.
@@ -178,6 +178,9 @@ func (a *app) chaos(ctx context.Context, o *chaosOptions) (err error) {
 		return err
 	}
 	r.Chaos = &report.Chaos{Seed: o.seed, Payload: o.payload, Conns: o.conns, RPS: o.rps}
+	if slices.Contains(o.transports, report.ChaosTLSTuned) {
+		r.Chaos.Tuning = hostTuning()
+	}
 	c := &chaosRun{a: a, o: o, into: r.Chaos, progress: report.NewProgress(a.stderr), noPath: a.canWAN()}
 	err = c.run(ctx)
 	c.progress.Done()

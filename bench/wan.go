@@ -91,6 +91,31 @@ func (p *wanPath) stop(w *report.WAN) error {
 	return errors.Join(errs...)
 }
 
+// hostTuning is how docs/embedding.md has hosts set whose connections cross long paths and are often idle, as sysctl(8) takes it. Every network
+// namespace has its own.
+func hostTuning() []string {
+	return []string{
+		// BBR paces by the little that such a connection has sent lately.
+		"net.ipv4.tcp_congestion_control=cubic",
+		// And CUBIC would begin with ten packets again after each pause, which is less than a frame of 16 KiB.
+		"net.ipv4.tcp_slow_start_after_idle=0",
+	}
+}
+
+// tune sets the hosts at both ends.
+func (p *wanPath) tune(settings []string) error {
+	set := func() error {
+		for _, s := range settings {
+			name, value, _ := strings.Cut(s, "=")
+			if err := os.WriteFile("/proc/sys/"+strings.ReplaceAll(name, ".", "/"), []byte(value), 0); err != nil {
+				return fmt.Errorf("%s: %w", s, err)
+			}
+		}
+		return nil
+	}
+	return errors.Join(p.client.Inside(set), p.server.Inside(set))
+}
+
 // section is what the report says of the path before anything is measured.
 func (o *wanPathOptions) section() *report.WAN {
 	ms := func(d time.Duration) float64 { return d.Seconds() * 1e3 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"net"
 	"os"
@@ -137,6 +138,46 @@ func TestWAN(t *testing.T) {
 	}
 	if left, err := os.ReadDir(tmp); err != nil || len(left) != 0 {
 		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+// The hosts of a path are set, both, and this one is not.
+func TestWANTuning(t *testing.T) {
+	needWAN(t)
+	t.Setenv(asMain, "1")
+	read := func() string {
+		var out strings.Builder
+		for _, s := range hostTuning() {
+			name, _, _ := strings.Cut(s, "=")
+			b, err := os.ReadFile("/proc/sys/" + strings.ReplaceAll(name, ".", "/"))
+			fmt.Fprintf(&out, "%s=%s %v\n", name, strings.TrimSpace(string(b)), err)
+		}
+		return out.String()
+	}
+	before := read()
+	a := &app{stdout: new(strings.Builder), stderr: os.Stderr}
+	p, err := a.startWANPath(&wanPathOptions{loss: "0", rate: "0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.tune(hostTuning()); err != nil {
+		t.Error(err)
+	}
+	if err := p.tune([]string{"net.ipv4.tcp_congestion_control=no_such"}); err == nil || !strings.Contains(err.Error(), "no_such") {
+		t.Errorf("a setting that the kernel refuses: %v", err)
+	}
+	want := strings.Join(hostTuning(), " <nil>\n") + " <nil>\n"
+	for _, n := range []*impair.Namespace{p.client, p.server} {
+		var got string
+		if err := n.Inside(func() error { got = read(); return nil }); err != nil || got != want {
+			t.Errorf("%v, %q, want %q", err, got, want)
+		}
+	}
+	if err := p.stop(nil); err != nil {
+		t.Error(err)
+	}
+	if now := read(); now != before {
+		t.Errorf("the machine itself: %q, before %q", now, before)
 	}
 }
 

@@ -19,6 +19,9 @@ type Chaos struct {
 	Conns   int    `json:"conns"`
 	RPS     int    `json:"rps"` // due per second in the open loops
 
+	// Tuning is how the hosts of ChaosTLSTuned are set, as sysctl(8) takes it.
+	Tuning []string `json:"host_tuning,omitempty"`
+
 	Cells   []ChaosCell    `json:"cells,omitempty"`
 	Faults  []ChaosFault   `json:"faults,omitempty"`
 	Streams []ChaosStreams `json:"stream_ablation,omitempty"`
@@ -85,6 +88,7 @@ func (b *ChaosBooks) EndWords() string {
 // Transports of a chaos row.
 const (
 	ChaosTLS      = "tls"
+	ChaosTLSTuned = "tls-tuned" // over hosts that are set for long paths, see Chaos.Tuning
 	ChaosQUIC     = "quic"      // one stream for each connection
 	ChaosQUICMany = "quic-many" // as many streams as there are requests in flight
 )
@@ -270,6 +274,9 @@ type ChaosLeftOut struct {
 // text writes everything but the verdicts.
 func (c *Chaos) text(w io.Writer) {
 	fmt.Fprintf(w, "  %d connections, %s each way, %d requests due per second in open loops; seed %d\n", c.Conns, Size(c.Payload), c.RPS, c.Seed)
+	if len(c.Tuning) > 0 {
+		fmt.Fprintf(w, "  %s: %s on the hosts at both ends\n", ChaosTLSTuned, strings.Join(c.Tuning, ", "))
+	}
 	if len(c.Cells) > 0 {
 		fmt.Fprintf(w, "\n  the matrix: latency of an open loop from the scheduled time, goodput of a closed loop; path: packets that it lost\n")
 		t := &table{left: map[int]bool{0: true}}

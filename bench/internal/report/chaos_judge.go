@@ -20,7 +20,7 @@ func JudgeChaos(c *Chaos, t Targets) []SLORow {
 		why := e.Fault()
 		r := row("chaos_cell", e.Name(), "frames lost, doubled, corrupt or refused, connections lost", "<=", 0, float64(e.Books.Counts.Wrong()+e.Books.Ended()), "count")
 		rows = append(rows, blame(r, why))
-		if e.Transport == ChaosTLS && why == "" {
+		if (e.Transport == ChaosTLS || e.Transport == ChaosTLSTuned) && why == "" {
 			rows = append(rows, c.interRegion(e, t)...)
 		}
 	}
@@ -56,7 +56,8 @@ func blame(r SLORow, why string) SLORow {
 }
 
 // interRegion rows are the seed's for a path with a round trip, at the round trip of the cell. One is judged wherever a round trip is below its
-// figure. The seed has no latency for a path that loses: there the rows are shown beside the least that the path allows.
+// figure. The seed has no latency for a path that loses: there the rows are shown beside the least that the path allows. Where the same path was
+// run between hosts that are set for it, their rows are judged, and those of the others are shown.
 func (c *Chaos) interRegion(e *ChaosCell, t Targets) []SLORow {
 	what := fmt.Sprintf("TLS inter-region, %s, round trip %s ms", Size(c.Payload), num(e.RTTms))
 	rows := []SLORow{
@@ -65,6 +66,9 @@ func (c *Chaos) interRegion(e *ChaosCell, t Targets) []SLORow {
 	}
 	for i, pct := range []float64{95, 99} {
 		switch r := &rows[i]; {
+		case e.Transport == ChaosTLS && c.tuned(e):
+			r.Why = "judged over hosts that are set for such paths, " + ChaosTLSTuned
+			unjudged(rows[i : i+1])
 		case e.LossPct > 0:
 			unjudged(rows[i : i+1])
 			r.Why = fmt.Sprintf("the seed has no figure with loss; the path allows %s ms at the least", num(e.Floor(pct, c.Payload)))
@@ -77,6 +81,13 @@ func (c *Chaos) interRegion(e *ChaosCell, t Targets) []SLORow {
 		}
 	}
 	return rows
+}
+
+// tuned says whether the path of a cell was run between hosts that are set for it, too.
+func (c *Chaos) tuned(e *ChaosCell) bool {
+	return slices.ContainsFunc(c.Cells, func(o ChaosCell) bool {
+		return o.Transport == ChaosTLSTuned && o.RTTms == e.RTTms && o.LossPct == e.LossPct && o.Fault() == ""
+	})
 }
 
 // sloSize is the payload of the seed's latency rows.

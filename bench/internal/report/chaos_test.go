@@ -100,6 +100,41 @@ func TestChaosVerdictsFail(t *testing.T) {
 	}
 }
 
+// Where a path was run between hosts that are set for it, the seed's latency is asked there, and fails there. A cell that broke judges nobody.
+func TestChaosJudgesTheTunedHosts(t *testing.T) {
+	tuned := func(c *Chaos) {
+		e := c.Cells[3] // no loss, 100 ms
+		e.Transport = ChaosTLSTuned
+		c.Cells = append(c.Cells, e)
+		c.Cells[3].Open.P95 = 121
+	}
+	const plain, judged = "interregion_p95/tls, loss 0 %, RTT 100 ms", "interregion_p95/tls-tuned, loss 0 %, RTT 100 ms"
+	for _, tc := range []struct {
+		name          string
+		harm          func(*Chaos)
+		plain, judged Verdict
+		pass          bool
+	}{
+		{"met", func(*Chaos) {}, Info, Passed, true},
+		{"missed", func(c *Chaos) { c.Cells[9].Open.P95 = 121 }, Info, Failed, false},
+		{"another path", func(c *Chaos) { c.Cells[9].LossPct = 1 }, Failed, "", false},
+		{"broken", func(c *Chaos) { c.Cells[9].Broken = "it broke" }, Failed, "", false},
+	} {
+		c := chaosOf()
+		tuned(c)
+		tc.harm(c)
+		rows := JudgeChaos(c, refA())
+		by := rowsBy(rows)
+		got := by[judged]
+		if got == nil {
+			got = &SLORow{}
+		}
+		if by[plain].Verdict != tc.plain || got.Verdict != tc.judged || AllPass(rows) != tc.pass || by[plain].Measured != 121 {
+			t.Errorf("%s: %+v, %+v", tc.name, by[plain], got)
+		}
+	}
+}
+
 // The milestone has no row without the cells that it speaks of.
 func TestChaosSilverNeedsItsCells(t *testing.T) {
 	c := chaosOf()
