@@ -101,6 +101,9 @@ func (r *Reactor) Listen(network, addr string, lc ListenConfig) (*Listener, erro
 	return lis, nil
 }
 
+// Validate says what Listen would refuse of lc on network, and opens nothing. Any goroutine.
+func (lc *ListenConfig) Validate(network string) error { return lc.validate(network == "unix") }
+
 // validate checks lc for a kind of socket.
 func (lc *ListenConfig) validate(isUnix bool) error {
 	if lc.Protocol == nil {

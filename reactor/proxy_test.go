@@ -345,9 +345,17 @@ func TestProxyConfigIsValidated(t *testing.T) {
 		if tt.network == "unix" {
 			addr = filepath.Join(t.TempDir(), "s")
 		}
-		if _, err := r.Listen(tt.network, addr, ListenConfig{Protocol: echo.with, Proxy: &tt.p}); err == nil || !strings.Contains(err.Error(), tt.want) {
+		lc := ListenConfig{Protocol: echo.with, Proxy: &tt.p}
+		if _, err := r.Listen(tt.network, addr, lc); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s %v: %v", tt.network, tt.p, err)
 		}
+		if err := lc.Validate(tt.network); err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("Validate: %s %v: %v", tt.network, tt.p, err)
+		}
+	}
+	good := ListenConfig{Protocol: echo.with, Proxy: &ProxyConfig{Trusted: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}}
+	if err := good.Validate("tcp"); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -203,13 +203,21 @@ func (a *app) certEvent(e certs.Event) {
 	a.log.Info("certificates", "event", e.Kind.String())
 }
 
+// proxy is what the listener is told about balancers; nil: there are none.
+func (t *TLSConfig) proxy() *reactor.ProxyConfig {
+	if len(t.Proxy.Trusted) == 0 {
+		return nil
+	}
+	return &t.Proxy
+}
+
 // listenTLS opens the TLS listener, or takes it over from the process that waits at tls.handover.
 func (a *app) listenTLS(ctx context.Context, c *Config) (err error) {
 	if c.TLS.Listen == "" {
 		return nil
 	}
 	lc := a.listenConfig("tls")
-	lc.Filter = func() reactor.Filter { return a.server.Conn() }
+	lc.Filter, lc.Proxy = func() reactor.Filter { return a.server.Conn() }, c.TLS.proxy()
 	if c.TLS.Handover == "" {
 		a.tls, err = a.loops.Listen("tcp", c.TLS.Listen, lc)
 	} else {

@@ -38,7 +38,8 @@ type TLSConfig struct {
 	Store     certs.Config // but for its Pairs
 	NoTickets bool
 	AESGCM    tls.AESGCM
-	Handover  string // where a successor takes the socket over; "": nowhere
+	Proxy     reactor.ProxyConfig // without Trusted nobody announces clients
+	Handover  string              // where a successor takes the socket over; "": nowhere
 }
 
 // QUICConfig is about the QUIC listener.

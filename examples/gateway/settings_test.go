@@ -43,6 +43,8 @@ tls.ticket_rotate      2h0m0s           TLS.Store.Tickets.Rotate      2h0m0s
 tls.ticket_keep        2                TLS.Store.Tickets.Keep        2
 tls.ocsp               false            TLS.Store.OCSP.Disable        true
 tls.ocsp_timeout       3s               TLS.Store.OCSP.Timeout        3s
+tls.proxy_trusted      192.0.2.7/32,2001:db8::/32 TLS.Proxy.Trusted   [192.0.2.7/32 2001:db8::/32]
+tls.proxy_direct       true             TLS.Proxy.Direct              true
 tls.handover           /h               TLS.Handover                  /h
 quic.listen            127.0.0.1:3      QUIC.Listen                   127.0.0.1:3
 quic.max_streams       1024             QUIC.Lib.MaxStreams           1024
@@ -106,6 +108,7 @@ frames.max_inflated    4096             Frames.MaxInflated            4096
 // needs are what else must be said for a sample to be accepted.
 var needs = map[string]string{
 	"tls.ticket_owner": "tls.ticket_file=/t", "quic.early_apps": "quic.early=true", "tls.ticket_keep": "tls.ticket_rotate=2h",
+	"tls.proxy_direct": "tls.proxy_trusted=192.0.2.7/32,2001:db8::/32",
 }
 
 // sample is one line of samples.
@@ -305,6 +308,12 @@ func TestRefused(t *testing.T) {
 		{"address", base, []string{"--quic-listen=here"}, []string{"quic.listen", "here", "host:port"}},
 		{"early apps", base, []string{"--quic-early-apps=7"}, []string{"quic.early_apps", "only with quic.early"}},
 		{"handover", base, []string{"--tls-handover=/h", "--quic-listen=:1"}, []string{"tls.handover", "/h", "without quic.listen"}},
+		{"balancer's name", base, []string{"--tls-proxy-trusted=192.0.2.1,lb.example"}, []string{"tls.proxy_trusted", "lb.example", "10.1.0.0/16"}},
+		{"bits after a prefix", base, []string{"--tls-proxy-trusted=10.1.2.3/16"}, []string{"tls.proxy_trusted", "10.1.2.3/16", "IP addresses"}},
+		{"mapped balancer", base, []string{"--tls-proxy-trusted=::ffff:192.0.2.1"}, []string{"tls.proxy_trusted", "Trusted[0]", "not mapped"}},
+		{"too many balancers", base, []string{"--tls-proxy-trusted=" + strings.Repeat("192.0.2.1,", 256) + "192.0.2.2"}, []string{"tls.proxy_trusted", "257", "1 to 256"}},
+		{"balancers without TLS", base, []string{"--tls-listen=", "--quic-listen=:1", "--tls-proxy-trusted=192.0.2.1"}, []string{"tls.proxy_trusted", "192.0.2.1", "only with tls.listen"}},
+		{"direct without balancers", base, []string{"--tls-proxy-direct"}, []string{"tls.proxy_direct", "only with tls.proxy_trusted"}},
 		{"route", base, []string{"--forward-routes=7=ftp://x:1"}, []string{"forward.routes", "ftp://x:1", "tcp://host:port"}},
 		{"two routes", base, []string{"--forward-routes=7=echo,7=echo"}, []string{"forward.routes", "7", "allowed is one"}},
 		{"route of HELLO", base, []string{"--forward-routes=0=echo"}, []string{"forward.routes", "1 to 65535"}},

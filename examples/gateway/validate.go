@@ -48,6 +48,8 @@ func (e *effective) validateLibrary() error {
 	lib.TLS = &stdtls.Config{GetCertificate: func(*stdtls.ClientHelloInfo) (*stdtls.Certificate, error) { return nil, errors.New("unused") }}
 	lib.Protocol = func(*reactor.Conn) reactor.Protocol { return nil }
 	errs = append(errs, lib.Validate())
+	plain := reactor.ListenConfig{Protocol: lib.Protocol, Proxy: c.TLS.proxy()}
+	errs = append(errs, plain.Validate("tcp"))
 	if c.Tor.Enabled {
 		errs = append(errs, c.Tor.Lib.Validate())
 	}
@@ -127,6 +129,12 @@ func (e *effective) validateListeners() error {
 	}
 	if c.TLS.NoTickets && c.TLS.Store.Tickets.File != "" {
 		errs = append(errs, e.refuse("tls.ticket_file", "allowed only with tls.session_tickets"))
+	}
+	if len(c.TLS.Proxy.Trusted) > 0 && c.TLS.Listen == "" {
+		errs = append(errs, e.refuse("tls.proxy_trusted", "allowed only with tls.listen: PROXY headers are for TCP"))
+	}
+	if c.TLS.Proxy.Direct && len(c.TLS.Proxy.Trusted) == 0 {
+		errs = append(errs, e.refuse("tls.proxy_direct", "allowed only with tls.proxy_trusted: without it nobody is asked for a header"))
 	}
 	if c.TLS.Handover != "" && (c.TLS.Listen == "" || c.QUIC.Listen != "" || c.Tor.Enabled) {
 		errs = append(errs, e.refuse("tls.handover", "allowed only with tls.listen, and without quic.listen and tor.enabled, whose sockets cannot be passed on"))

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -146,6 +147,31 @@ func not(p *bool) value {
 
 func list(p *[]string) value {
 	return value{setting.List, func(s string) error { *p = setting.Split(s); return nil }, func() string { return strings.Join(*p, ",") }}
+}
+
+// prefixes is a list of networks, of which an address is the smallest.
+func prefixes(p *[]netip.Prefix) value {
+	return value{setting.List, func(s string) error {
+		var all []netip.Prefix
+		for _, w := range setting.Split(s) {
+			n, err := netip.ParsePrefix(w)
+			if a, aerr := netip.ParseAddr(w); aerr == nil && a.Zone() == "" {
+				n, err = netip.PrefixFrom(a, a.BitLen()), nil
+			}
+			if err != nil || n != n.Masked() {
+				return fmt.Errorf("%q is not, allowed are IP addresses, and prefixes such as 10.1.0.0/16", w)
+			}
+			all = append(all, n)
+		}
+		*p = all
+		return nil
+	}, func() string {
+		var all []string
+		for _, n := range *p {
+			all = append(all, n.String())
+		}
+		return strings.Join(all, ",")
+	}}
 }
 
 // ids is a list of app_proto_ids.

@@ -43,11 +43,11 @@ backend gateways
   http-check expect status 200
   default-server check port {{.Admin}} inter {{.Every}}ms fastinter {{.Every}}ms downinter {{.Every}}ms fall {{.Falls}} rise {{.Rises}}
 {{- range .Servers}}
-  server {{.Name}} {{.Addr}}
+  server {{.Name}} {{.Addr}} source {{.From}} send-proxy-v2
 {{- end}}
 `))
 
-type server struct{ Name, Addr string }
+type server struct{ Name, Addr, From string }
 
 // balancer is an HAProxy, and what it has said about connections. Any goroutine.
 type balancer struct {
@@ -82,7 +82,7 @@ func startBalancer(n *network, haproxy, dir string) (*balancer, error) {
 	if err == nil {
 		var servers []server
 		for i, a := range n.addrs {
-			servers = append(servers, server{nodeName(i), net.JoinHostPort(a, framePort)})
+			servers = append(servers, server{nodeName(i), net.JoinHostPort(a, framePort), n.seen[i]})
 		}
 		err = errors.Join(balancerConfig.Execute(f, map[string]any{"Log": b.log.LocalAddr(), "Socket": b.socket, "Front": b.addr, "Admin": adminPort, "Servers": servers,
 			"Every": checkEvery.Milliseconds(), "Falls": checkFalls, "Rises": checkRises}), f.Close())

@@ -29,6 +29,7 @@ type network struct {
 
 	front string   // address of the balancer
 	addrs []string // of each node
+	seen  []string // the balancer's address as each node sees it
 }
 
 // Available says why there can be no namespaces with links between them here, nil if there can. What it tries is gone when it returns.
@@ -58,7 +59,7 @@ func openNamespaces() (n *network, err error) {
 		n.nodes = append(n.nodes, node)
 		dev := fmt.Sprintf("node%d", i+1)
 		here, there := fmt.Sprintf("198.18.%d.1", i+1), fmt.Sprintf("198.18.%d.2", i+1) // addresses for benchmarks (RFC 2544)
-		n.addrs = append(n.addrs, there)
+		n.addrs, n.seen = append(n.addrs, there), append(n.seen, here)
 		if err := errors.Join(ip(n.hub,
 			"link add "+dev+" type veth peer name eth0 netns "+node.Path(), "addr add "+here+"/30 dev "+dev, "link set "+dev+" up"),
 			ip(node, "addr add "+there+"/30 dev eth0", "link set eth0 up")); err != nil {
@@ -86,7 +87,7 @@ func openLoopback() *network {
 	base := fmt.Sprintf("127.%d.%d.", 64+pid>>8%64, pid%256)
 	n := &network{front: base + "1"}
 	for i := range Nodes {
-		n.addrs = append(n.addrs, fmt.Sprintf("%s%d", base, 11+i))
+		n.addrs, n.seen = append(n.addrs, fmt.Sprintf("%s%d", base, 11+i)), append(n.seen, n.front)
 	}
 	return n
 }

@@ -30,6 +30,7 @@ key = %q
 ocsp = false
 watch = "-1s"
 ticket_file = %q
+proxy_trusted = [%q]
 `
 
 // node is one gateway, the present process of it.
@@ -49,7 +50,7 @@ func (s *site) newNode(i int) (*node, error) {
 	n := &node{index: i, at: s.net.atNode(i), exe: s.cfg.Gateway, config: filepath.Join(s.dir, nodeName(i)+".toml"),
 		admin: "http://" + net.JoinHostPort(addr, adminPort), http: s.net.http()}
 	return n, os.WriteFile(n.config, fmt.Appendf(nil, nodeConfig, net.JoinHostPort(addr, adminPort), s.cfg.Delay.String(), drainTimeout.String(),
-		net.JoinHostPort(addr, framePort), s.files.Cert, s.files.Key, s.tickets(i)), 0o600)
+		net.JoinHostPort(addr, framePort), s.files.Cert, s.files.Key, s.tickets(i), s.net.seen[i]), 0o600)
 }
 
 // start starts the process and waits until it is ready and the balancer has noticed.
