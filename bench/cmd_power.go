@@ -20,8 +20,8 @@ const (
 	defaultPowerRuns = 20
 	maxPowerRuns     = 1000
 	maxSlowdown      = 500
-	// calibrations is how often the added loop is made to fit, once that was measured.
-	calibrations = 3
+	// calibrations is how often what the added loop costs is measured at most, and the loop made to fit.
+	calibrations = 5
 	// calibrated is how far what was injected may be from what was asked, in per cent of the base.
 	calibrated = 0.75
 	// calibrationPairs of slices measure it: four times those of a check, for half of the noise.
@@ -142,23 +142,22 @@ func (s *powerStudy) fit(ctx context.Context) error {
 		return err
 	}
 	perFrame := m.Base * 1e3 // ns
-	rounds := perFrame * s.o.share() / spinCost()
-	for range calibrations {
-		s.out.Rounds = max(1, int(rounds))
+	s.out.Rounds = max(1, int(perFrame*s.o.share()/spinCost()))
+	for i := range calibrations {
 		if err := s.buildSlow(ctx); err != nil {
 			return err
 		}
 		if m, err = s.measure(ctx, s.base, s.slow, "what was injected", calibrationPairs); err != nil {
 			return err
 		}
-		s.out.Injected = m.Worse
-		if off := m.Worse - s.out.Asked; off < calibrated && off > -calibrated {
+		perRound := s.out.Fit(m, s.out.Asked/float64(4*s.out.Rounds))
+		if off := s.out.Injected - s.out.Asked; i+1 == calibrations || i > 0 && off < calibrated && off > -calibrated {
 			break
 		}
-		rounds *= min(2, max(0.5, s.out.Asked/max(m.Worse, 0.1)))
+		s.out.Rounds = max(1, int(s.out.Asked/perRound))
 	}
 	if s.out.Overshot() {
-		return fmt.Errorf("the slowdown could not be made to fit: %.1f %% were measured and %.0f %% asked for, and a larger one proves nothing", s.out.Injected, s.out.Asked)
+		return fmt.Errorf("the slowdown could not be made to fit: %.1f %% were measured and %.0f %% asked for, and a larger one proves nothing: %+v", s.out.Injected, s.out.Asked, s.out.Fits)
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package report
 
 import (
 	"bytes"
+	"math"
 	"strings"
 	"testing"
 
@@ -87,5 +88,29 @@ func TestPower(t *testing.T) {
 		if got := text(&Report{Power: p}); !strings.Contains(got, want) {
 			t.Errorf("no %q in\n%s", want, got)
 		}
+	}
+}
+
+// What one round costs is what all measurements say together: measurements that are each wrong by a half, to both sides, do not lead away from it.
+func TestPowerFit(t *testing.T) {
+	const truth = 0.08 // per cent a round
+	p := &Power{Asked: 12, Rounds: 100}
+	for i := range 8 {
+		off := 1.5
+		if i%2 == 1 {
+			off = 0.5
+		}
+		rounds := p.Rounds
+		each := p.Fit(&gate.PairedRow{Worse: truth * off * float64(rounds), Low: 1, High: 2}, 0.001)
+		if got := each * float64(rounds); math.Abs(got-p.Injected) > 1e-9 || len(p.Fits) != i+1 || p.Fits[i].Rounds != rounds {
+			t.Fatalf("%+v", p)
+		}
+		p.Rounds = int(p.Asked / each)
+	}
+	if in := p.Injected; in < 10.5 || in > 13.5 {
+		t.Errorf("%.2f %%, after %+v", in, p.Fits)
+	}
+	if each := p.Fit(&gate.PairedRow{Worse: -1000}, 0.25); each != 0.25 {
+		t.Errorf("%v per round, where the least was asked for", each)
 	}
 }

@@ -12,13 +12,14 @@ import (
 type Power struct {
 	Base     string     `json:"base"`         // the commit, of which all builds are
 	Asked    float64    `json:"asked_pct"`    // by how much the hot path was to be slower: server CPU per frame, closed loop of small frames
-	Injected float64    `json:"injected_pct"` // by how much it was slower when that was measured
+	Injected float64    `json:"injected_pct"` // by how much it is slower, of all that Fits have measured
 	Rounds   int        `json:"spin_rounds"`  // of the loop that was added to every frame
-	Gates    gate.Gates `json:"gates"`        // per cent, by kind of figure
-	Pairs    int        `json:"pairs"`        // of a run, at first
-	Wanted   int        `json:"wanted_runs"`  // of each kind
-	Null     PowerSide  `json:"unchanged"`    // an alarm is a false one
-	Slow     PowerSide  `json:"slower"`       // an alarm is what is wanted
+	Fits     []PowerFit `json:"fits,omitempty"`
+	Gates    gate.Gates `json:"gates"`       // per cent, by kind of figure
+	Pairs    int        `json:"pairs"`       // of a run, at first
+	Wanted   int        `json:"wanted_runs"` // of each kind
+	Null     PowerSide  `json:"unchanged"`   // an alarm is a false one
+	Slow     PowerSide  `json:"slower"`      // an alarm is what is wanted
 }
 
 // PowerSide is the runs of one kind.
@@ -27,6 +28,26 @@ type PowerSide struct {
 	Failed int        `json:"failed"`
 	Low    float64    `json:"rate_low"` // of the probability that a run fails: 95 % interval of Clopper and Pearson
 	High   float64    `json:"rate_high"`
+}
+
+// PowerFit is one measurement of what the loop costs, with so many rounds.
+type PowerFit struct {
+	Rounds int     `json:"spin_rounds"`
+	Worse  float64 `json:"worse_pct"`
+	Low    float64 `json:"worse_low_pct"` // as of a gate.PairedRow
+	High   float64 `json:"worse_high_pct"`
+}
+
+// Fit takes a measurement of the loop with the present Rounds. A frame's time grows with the rounds in proportion, so all measurements together say what
+// one costs; that of a single one is as loud as the machine. least is what one round is taken for at the least, per cent.
+func (p *Power) Fit(m *gate.PairedRow, least float64) (perRound float64) {
+	p.Fits = append(p.Fits, PowerFit{Rounds: p.Rounds, Worse: m.Worse, Low: m.Low, High: m.High})
+	var worse, rounds float64
+	for _, f := range p.Fits {
+		worse, rounds = worse+f.Worse, rounds+float64(f.Rounds)
+	}
+	p.Injected = worse / rounds * float64(p.Rounds)
+	return max(worse/rounds, least)
 }
 
 // PowerRun is one whole paired check.
@@ -75,6 +96,9 @@ func (p *Power) OK() bool {
 
 func (p *Power) text(w io.Writer) {
 	fmt.Fprintf(w, "  base %s; hot path slower: asked for %s %%, measured %s %% (%d rounds of a loop in every frame)\n", p.Base, num(p.Asked), num(p.Injected), p.Rounds)
+	for _, f := range p.Fits {
+		fmt.Fprintf(w, "    %4d rounds: %+.1f %% (%+.1f to %+.1f)\n", f.Rounds, f.Worse, f.Low, f.High)
+	}
 	t := &table{left: map[int]bool{0: true, 5: true}}
 	t.add("tree", "runs", "failed", "95 % interval", "wanted", "")
 	line := func(name string, s *PowerSide, wanted string, ok bool) {
