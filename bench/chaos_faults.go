@@ -82,7 +82,7 @@ func (c *chaosRun) faults() []step {
 			if !c.o.has(f.row) {
 				continue
 			}
-			out = append(out, step{name: f.row, label: f.row + ", " + t, path: f.spec.path != nil, do: func(ctx context.Context) error { return c.fault(ctx, &f) }})
+			out = append(out, step{name: f.row, label: f.row + ", " + f.spec.transport, path: f.spec.path != nil, do: func(ctx context.Context) error { return c.fault(ctx, &f) }})
 		}
 	}
 	return out
@@ -91,11 +91,16 @@ func (c *chaosRun) faults() []step {
 // onPath is the stand of a row over a path.
 func (c *chaosRun) onPath(transport string) standSpec {
 	s := c.onLoopback(transport)
+	s.transport = transport
 	s.path, s.seed = &impair.Params{Delay: faultRTT / 2}, c.o.seed
 	return s
 }
 
+// onLoopback has this machine's hosts as they are.
 func (c *chaosRun) onLoopback(transport string) standSpec {
+	if transport == report.ChaosTLSTuned {
+		transport = report.ChaosTLS
+	}
 	l := c.cellLoad(transport)
 	l.RPS, l.Payload = faultRPS, faultPayload
 	return standSpec{transport: transport, client: l}

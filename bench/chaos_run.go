@@ -110,9 +110,10 @@ func (c *chaosRun) build(ctx context.Context, spec standSpec) (s *stand, err err
 			return s, err
 		}
 		if spec.transport == report.ChaosTLSTuned {
-			if err := s.path.tune(c.into.Tuning); err != nil {
+			if err := s.path.tune(hostTuning()); err != nil {
 				return s, err
 			}
+			c.into.Tuning = hostTuning()
 		}
 		if err := s.path.set(*spec.path); err != nil {
 			return s, err

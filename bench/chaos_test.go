@@ -10,11 +10,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ron-transport/ron-transport/bench/internal/cert"
 	"github.com/ron-transport/ron-transport/bench/internal/chaos"
 	"github.com/ron-transport/ron-transport/bench/internal/hist"
 	"github.com/ron-transport/ron-transport/bench/internal/hostile"
 	"github.com/ron-transport/ron-transport/bench/internal/report"
 	"github.com/ron-transport/ron-transport/reactor"
+	"github.com/ron-transport/ron-transport/scripts/netem/impair"
 )
 
 // chaosRefusals are those of ronbench chaos and its client.
@@ -157,6 +159,37 @@ func TestChaosCell(t *testing.T) {
 	for i := range r.Chaos.Faults {
 		if f := &r.Chaos.Faults[i]; f.Books.Ended() != 2 || f.Books.Dialled != 4 || f.Recovery.CaughtUpS < 0 || f.During.MaxMS < 1000 {
 			t.Errorf("%+v", f)
+		}
+	}
+}
+
+// A cell between tuned hosts runs between such, and what needs no path, on this machine, is not said to.
+func TestChaosTunedHosts(t *testing.T) {
+	needWAN(t)
+	r, status, stdout := ranChaos(t, nil, "--rows", "matrix,peer-killed", "--transports", "tls-tuned", "--loss", "0", "--rtt", "20ms", "--duration", "500ms", "--conns", "2", "--rps", "20", "--payload", "2000")
+	if status != exitOK || len(r.Chaos.Cells) != 1 || len(r.Chaos.Faults) != 1 {
+		t.Fatalf("exit status %d, %+v\n%s", status, r.Chaos, stdout)
+	}
+	if c := r.Chaos; c.Cells[0].Transport != report.ChaosTLSTuned || c.Faults[0].Transport != report.ChaosTLS || !slices.Equal(c.Tuning, hostTuning()) || !strings.Contains(stdout, hostTuning()[0]) {
+		t.Errorf("%+v\n%s", c, stdout)
+	}
+	files, err := cert.Make(impair.DefaultB.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = files.Remove() }()
+	c := &chaosRun{a: &app{stdout: new(strings.Builder), stderr: os.Stderr}, o: &chaosOptions{conns: 2}, into: new(report.Chaos), files: files, progress: report.NewProgress(os.Stderr)}
+	for _, transport := range []string{report.ChaosTLS, report.ChaosTLSTuned} {
+		s, err := c.build(t.Context(), c.onPath(transport))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got string
+		if err := s.path.client.Inside(func() error { got = settingsNow(hostTuning()); return nil }); err != nil || (got == strings.Join(hostTuning(), " ")) != (transport == report.ChaosTLSTuned) {
+			t.Errorf("%s: %v, %q", transport, err, got)
+		}
+		if err := s.abandon(); err != nil {
+			t.Error(err)
 		}
 	}
 }

@@ -178,9 +178,6 @@ func (a *app) chaos(ctx context.Context, o *chaosOptions) (err error) {
 		return err
 	}
 	r.Chaos = &report.Chaos{Seed: o.seed, Payload: o.payload, Conns: o.conns, RPS: o.rps}
-	if slices.Contains(o.transports, report.ChaosTLSTuned) {
-		r.Chaos.Tuning = hostTuning()
-	}
 	c := &chaosRun{a: a, o: o, into: r.Chaos, progress: report.NewProgress(a.stderr), noPath: a.canWAN()}
 	err = c.run(ctx)
 	c.progress.Done()

@@ -102,18 +102,30 @@ func hostTuning() []string {
 	}
 }
 
+// sysctl is the file of a setting.
+func sysctl(name string) string { return "/proc/sys/" + strings.ReplaceAll(name, ".", "/") }
+
 // tune sets the hosts at both ends.
 func (p *wanPath) tune(settings []string) error {
 	set := func() error {
 		for _, s := range settings {
 			name, value, _ := strings.Cut(s, "=")
-			if err := os.WriteFile("/proc/sys/"+strings.ReplaceAll(name, ".", "/"), []byte(value), 0); err != nil {
+			if err := os.WriteFile(sysctl(name), []byte(value), 0); err != nil {
 				return fmt.Errorf("%s: %w", s, err)
 			}
 		}
 		return nil
 	}
-	return errors.Join(p.client.Inside(set), p.server.Inside(set))
+	var errs []error
+	for _, end := range []struct {
+		name string
+		at   *impair.Namespace
+	}{{"client", p.client}, {"server", p.server}} {
+		if err := end.at.Inside(set); err != nil {
+			errs = append(errs, fmt.Errorf("the %s's end of the path: %w", end.name, err))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // section is what the report says of the path before anything is measured.

@@ -8,17 +8,28 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// resolve turns a network and address into what bind and connect want. Host names are looked up, which may block.
-func resolve(network, addr string) (sa unix.Sockaddr, family int, err error) {
+// isUnix says whether a network is that of unix sockets, or of TCP. There is no other.
+func isUnix(network string) (bool, error) {
 	switch network {
 	case "unix":
+		return true, nil
+	case "tcp", "tcp4", "tcp6":
+		return false, nil
+	}
+	return false, fmt.Errorf("reactor: network is %q, allowed are tcp, tcp4, tcp6 and unix", network)
+}
+
+// resolve turns a network and address into what bind and connect want. Host names are looked up, which may block.
+func resolve(network, addr string) (sa unix.Sockaddr, family int, err error) {
+	local, err := isUnix(network)
+	if err != nil {
+		return nil, 0, err
+	}
+	if local {
 		if addr == "" {
 			return nil, 0, fmt.Errorf("reactor: address is %q, allowed is a path for network unix", addr)
 		}
 		return &unix.SockaddrUnix{Name: addr}, unix.AF_UNIX, nil
-	case "tcp", "tcp4", "tcp6":
-	default:
-		return nil, 0, fmt.Errorf("reactor: network is %q, allowed are tcp, tcp4, tcp6 and unix", network)
 	}
 	t, err := net.ResolveTCPAddr(network, addr)
 	if err != nil {

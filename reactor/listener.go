@@ -101,8 +101,14 @@ func (r *Reactor) Listen(network, addr string, lc ListenConfig) (*Listener, erro
 	return lis, nil
 }
 
-// Validate says what Listen would refuse of lc on network, and opens nothing. Any goroutine.
-func (lc *ListenConfig) Validate(network string) error { return lc.validate(network == "unix") }
+// Validate says what Listen would refuse of network and lc, and ListenFile of lc for a socket of that network. It opens nothing. Any goroutine.
+func (lc ListenConfig) Validate(network string) error {
+	isUnix, err := isUnix(network)
+	if err != nil {
+		return err
+	}
+	return lc.validate(isUnix)
+}
 
 // validate checks lc for a kind of socket.
 func (lc *ListenConfig) validate(isUnix bool) error {

@@ -24,7 +24,7 @@ const ReasonBadFrame = "bad_frame"
 // it goes to the filter or the protocol. Version 2's LOCAL, and headers without addresses that TCP has (UNKNOWN, UNSPEC,
 // unix sockets), leave the socket's own. TLVs are skipped.
 type ProxyConfig struct {
-	// Trusted are the balancers' addresses. Required on TCP. On a unix socket it must be empty: who may connect there is a
+	// Trusted are the balancers' addresses, and no address that a client can have: who is trusted says who he is. Required on TCP. On a unix socket it must be empty: who may connect there is a
 	// matter of UnixMode and AllowUIDs, and all who may are trusted.
 	Trusted []netip.Prefix
 	// Direct serves connections from other sources as what they are, without looking for a header. By default they are
@@ -63,6 +63,9 @@ func (p *ProxyConfig) validate(isUnix bool) error {
 	for i, t := range p.Trusted {
 		if !t.IsValid() || t.Addr().Is4In6() {
 			return fmt.Errorf("reactor: Proxy.Trusted[%d] is %v, allowed are IPv4 and IPv6 prefixes (IPv4 not mapped into IPv6)", i, t)
+		}
+		if t.Bits() == 0 { // everybody could say who he is
+			return fmt.Errorf("reactor: Proxy.Trusted[%d] is %v, allowed are prefixes of one bit at least: those of balancers, and of nobody else", i, t)
 		}
 	}
 	return nil

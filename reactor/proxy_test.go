@@ -339,7 +339,10 @@ func TestProxyConfigIsValidated(t *testing.T) {
 		{"tcp", ProxyConfig{Trusted: make([]netip.Prefix, maxTrusted+1)}, "257"},
 		{"tcp", ProxyConfig{Trusted: make([]netip.Prefix, 1)}, "Proxy.Trusted[0]"},
 		{"tcp", ProxyConfig{Trusted: []netip.Prefix{netip.MustParsePrefix("::ffff:10.0.0.0/104")}}, "not mapped"},
+		{"tcp", ProxyConfig{Trusted: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("0.0.0.0/0")}}, "Trusted[1] is 0.0.0.0/0"},
+		{"tcp", ProxyConfig{Trusted: []netip.Prefix{netip.MustParsePrefix("::/0")}}, "one bit at least"},
 		{"unix", ProxyConfig{Trusted: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}, "only for TCP"},
+		{"udp", ProxyConfig{}, `network is "udp", allowed are tcp`},
 	} {
 		addr := "127.0.0.1:0"
 		if tt.network == "unix" {
@@ -353,9 +356,10 @@ func TestProxyConfigIsValidated(t *testing.T) {
 			t.Errorf("Validate: %s %v: %v", tt.network, tt.p, err)
 		}
 	}
-	good := ListenConfig{Protocol: echo.with, Proxy: &ProxyConfig{Trusted: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}}
-	if err := good.Validate("tcp"); err != nil {
-		t.Error(err)
+	for network, p := range map[string]ProxyConfig{"tcp6": {Trusted: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}, "unix": {}} {
+		if err := (ListenConfig{Protocol: echo.with, Proxy: &p}).Validate(network); err != nil {
+			t.Errorf("%s: %v", network, err)
+		}
 	}
 }
 

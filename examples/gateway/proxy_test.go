@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -69,4 +70,21 @@ func TestProxyDirect(t *testing.T) {
 			t.Errorf("direct %t: a header from nobody's balancer was believed", direct)
 		}
 	}
+}
+
+// TestProxyHandover: the socket that a successor takes over is still one that balancers announce their clients on.
+func TestProxyHandover(t *testing.T) {
+	s := newSite(t)
+	args := []string{"--tls-proxy-trusted=127.0.0.1", "--tls-handover=" + filepath.Join(s.dir, "h")}
+	one := launch(t, s.config(""), args...)
+	addr := one.addr("tls")
+	two := launch(t, s.config(""), args...)
+	one.ends(0)
+	if _, err := announced(t, s, addr, "192.0.2.1:1001"); err != nil {
+		t.Errorf("the successor refuses a client of the balancer: %v", err)
+	}
+	if _, err := announced(t, s, addr, ""); err == nil {
+		t.Error("the successor serves a connection without a header")
+	}
+	two.log("connection not opened", map[string]string{"reason": "bad_frame"})
 }

@@ -78,7 +78,7 @@ func tlsSettings(c *Config) []option {
 		{"tls.ocsp", not(&s.OCSP.Disable), "fetch and staple OCSP answers", "", onRestart},
 		{"tls.ocsp_timeout", duration(&s.OCSP.Timeout), "bound on one request to the responder", "certs: Config.OCSP.Timeout", onRestart},
 		{"tls.aes_gcm", aesGCM(&t.AESGCM), "implementation of AES-GCM, of clients and upstreams: auto is the fastest that the processor has", "", onRestart},
-		{"tls.proxy_trusted", prefixes(&t.Proxy.Trusted), "addresses or prefixes of balancers, which must begin each connection to tls.listen with a PROXY header; limits and logs go by what it says; empty: none", "reactor: Proxy.Trusted", onRestart},
+		{"tls.proxy_trusted", prefixes(&t.Proxy.Trusted), "addresses or prefixes of balancers, never of clients: each must begin its connections to tls.listen with a PROXY header, and limits and logs go by what that says; empty: none", "reactor: Proxy.Trusted", onRestart},
 		{"tls.proxy_direct", boolean(&t.Proxy.Direct), "serve others than tls.proxy_trusted too, as what they are; else they are closed at once", "", onRestart},
 		{"tls.handover", text(&t.Handover), "unix socket where a successor takes the TLS socket over; only without QUIC and Tor; empty: none", "", onRestart},
 	}

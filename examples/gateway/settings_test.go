@@ -311,6 +311,7 @@ func TestRefused(t *testing.T) {
 		{"balancer's name", base, []string{"--tls-proxy-trusted=192.0.2.1,lb.example"}, []string{"tls.proxy_trusted", "lb.example", "10.1.0.0/16"}},
 		{"bits after a prefix", base, []string{"--tls-proxy-trusted=10.1.2.3/16"}, []string{"tls.proxy_trusted", "10.1.2.3/16", "IP addresses"}},
 		{"mapped balancer", base, []string{"--tls-proxy-trusted=::ffff:192.0.2.1"}, []string{"tls.proxy_trusted", "Trusted[0]", "not mapped"}},
+		{"everybody a balancer", base, []string{"--tls-proxy-trusted=0.0.0.0/0"}, []string{"tls.proxy_trusted", "0.0.0.0/0", "one bit at least"}},
 		{"too many balancers", base, []string{"--tls-proxy-trusted=" + strings.Repeat("192.0.2.1,", 256) + "192.0.2.2"}, []string{"tls.proxy_trusted", "257", "1 to 256"}},
 		{"balancers without TLS", base, []string{"--tls-listen=", "--quic-listen=:1", "--tls-proxy-trusted=192.0.2.1"}, []string{"tls.proxy_trusted", "192.0.2.1", "only with tls.listen"}},
 		{"direct without balancers", base, []string{"--tls-proxy-direct"}, []string{"tls.proxy_direct", "only with tls.proxy_trusted"}},

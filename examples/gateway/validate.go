@@ -48,8 +48,7 @@ func (e *effective) validateLibrary() error {
 	lib.TLS = &stdtls.Config{GetCertificate: func(*stdtls.ClientHelloInfo) (*stdtls.Certificate, error) { return nil, errors.New("unused") }}
 	lib.Protocol = func(*reactor.Conn) reactor.Protocol { return nil }
 	errs = append(errs, lib.Validate())
-	plain := reactor.ListenConfig{Protocol: lib.Protocol, Proxy: c.TLS.proxy()}
-	errs = append(errs, plain.Validate("tcp"))
+	errs = append(errs, reactor.ListenConfig{Protocol: lib.Protocol, Proxy: c.TLS.proxy()}.Validate("tcp"))
 	if c.Tor.Enabled {
 		errs = append(errs, c.Tor.Lib.Validate())
 	}

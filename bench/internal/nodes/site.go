@@ -2,8 +2,10 @@ package nodes
 
 import (
 	"context"
+	stdtls "crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -106,8 +108,30 @@ func (s *site) open(ctx context.Context) (err error) {
 		if err := n.start(ctx, s.balancer); err != nil {
 			return errors.Join(err, s.broken())
 		}
+		if err := s.mustAnnounce(i); err != nil {
+			return err
+		}
 	}
 	return nil
+}
+
+// mustAnnounce finds out that a node serves nobody whom the balancer has not announced. All that is measured comes through the balancer, so with that it is
+// shown that the nodes read its PROXY headers.
+func (s *site) mustAnnounce(i int) error {
+	addr := net.JoinHostPort(s.net.addrs[i], framePort)
+	return s.net.atHub()(func() error { // an address and no name: the socket is made on this thread
+		c, err := net.DialTimeout("tcp", addr, askTime)
+		if err != nil {
+			return err
+		}
+		_ = c.SetDeadline(time.Now().Add(askTime))
+		err = stdtls.Client(c, &stdtls.Config{InsecureSkipVerify: true, NextProtos: []string{"oap/1"}}).Handshake()
+		_ = c.Close()
+		if err == nil {
+			return fmt.Errorf("%s has served a connection that the balancer did not announce", nodeName(i))
+		}
+		return nil
+	})
 }
 
 // broken is what the balancer said, if it has ended.

@@ -19,7 +19,7 @@ type Chaos struct {
 	Conns   int    `json:"conns"`
 	RPS     int    `json:"rps"` // due per second in the open loops
 
-	// Tuning is how the hosts of ChaosTLSTuned are set, as sysctl(8) takes it.
+	// Tuning is how the hosts of ChaosTLSTuned were set, as sysctl(8) takes it; none where none was run.
 	Tuning []string `json:"host_tuning,omitempty"`
 
 	Cells   []ChaosCell    `json:"cells,omitempty"`
@@ -88,7 +88,7 @@ func (b *ChaosBooks) EndWords() string {
 // Transports of a chaos row.
 const (
 	ChaosTLS      = "tls"
-	ChaosTLSTuned = "tls-tuned" // over hosts that are set for long paths, see Chaos.Tuning
+	ChaosTLSTuned = "tls-tuned" // between hosts that are set for long paths, see Chaos.Tuning
 	ChaosQUIC     = "quic"      // one stream for each connection
 	ChaosQUICMany = "quic-many" // as many streams as there are requests in flight
 )

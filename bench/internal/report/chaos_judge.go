@@ -66,9 +66,6 @@ func (c *Chaos) interRegion(e *ChaosCell, t Targets) []SLORow {
 	}
 	for i, pct := range []float64{95, 99} {
 		switch r := &rows[i]; {
-		case e.Transport == ChaosTLS && c.tuned(e):
-			r.Why = "judged over hosts that are set for such paths, " + ChaosTLSTuned
-			unjudged(rows[i : i+1])
 		case e.LossPct > 0:
 			unjudged(rows[i : i+1])
 			r.Why = fmt.Sprintf("the seed has no figure with loss; the path allows %s ms at the least", num(e.Floor(pct, c.Payload)))
@@ -78,6 +75,9 @@ func (c *Chaos) interRegion(e *ChaosCell, t Targets) []SLORow {
 		case c.Payload > sloSize:
 			r.Why = "the seed's figure is for " + Size(sloSize)
 			unjudged(rows[i : i+1])
+		case e.Transport == ChaosTLS && c.tuned(e):
+			r.Why = "judged between hosts that are set for such paths, " + ChaosTLSTuned
+			unjudged(rows[i : i+1])
 		}
 	}
 	return rows
@@ -86,7 +86,7 @@ func (c *Chaos) interRegion(e *ChaosCell, t Targets) []SLORow {
 // tuned says whether the path of a cell was run between hosts that are set for it, too.
 func (c *Chaos) tuned(e *ChaosCell) bool {
 	return slices.ContainsFunc(c.Cells, func(o ChaosCell) bool {
-		return o.Transport == ChaosTLSTuned && o.RTTms == e.RTTms && o.LossPct == e.LossPct && o.Fault() == ""
+		return o.Transport == ChaosTLSTuned && o.RTTms == e.RTTms && o.LossPct == e.LossPct && o.Open.Count > 0 && o.Fault() == ""
 	})
 }
 

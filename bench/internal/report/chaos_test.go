@@ -1,6 +1,7 @@
 package report
 
 import (
+	"fmt"
 	"math"
 	"strings"
 	"testing"
@@ -119,6 +120,7 @@ func TestChaosJudgesTheTunedHosts(t *testing.T) {
 		{"missed", func(c *Chaos) { c.Cells[9].Open.P95 = 121 }, Info, Failed, false},
 		{"another path", func(c *Chaos) { c.Cells[9].LossPct = 1 }, Failed, "", false},
 		{"broken", func(c *Chaos) { c.Cells[9].Broken = "it broke" }, Failed, "", false},
+		{"nothing measured", func(c *Chaos) { c.Cells[9].Open = hist.Latency{} }, Failed, Passed, false},
 	} {
 		c := chaosOf()
 		tuned(c)
@@ -132,6 +134,26 @@ func TestChaosJudgesTheTunedHosts(t *testing.T) {
 		if by[plain].Verdict != tc.plain || got.Verdict != tc.judged || AllPass(rows) != tc.pass || by[plain].Measured != 121 {
 			t.Errorf("%s: %+v, %+v", tc.name, by[plain], got)
 		}
+	}
+}
+
+// What says why a row is not judged is the path or the size, where they are the reason, with tuned hosts as without.
+func TestChaosUnjudgedRowsSayWhy(t *testing.T) {
+	c := chaosOf()
+	for _, e := range c.Cells[:9] {
+		e.Transport = ChaosTLSTuned
+		c.Cells = append(c.Cells, e)
+	}
+	by := rowsBy(JudgeChaos(c, refA()))
+	for _, transport := range []string{ChaosTLS, ChaosTLSTuned} {
+		for row, want := range map[string]string{"interregion_p99/%s, loss 1 %%, RTT 50 ms": "the path allows", "interregion_p95/%s, loss 0 %%, RTT 150 ms": "not below the 120 ms"} {
+			if r := by[fmt.Sprintf(row, transport)]; r == nil || r.Verdict != Info || !strings.Contains(r.Why, want) {
+				t.Errorf("%s: %+v", transport, r)
+			}
+		}
+	}
+	if r := by["interregion_p95/tls, loss 0 %, RTT 100 ms"]; !strings.Contains(r.Why, ChaosTLSTuned) {
+		t.Errorf("%+v", r)
 	}
 }
 

@@ -22,7 +22,10 @@ type processor struct {
 
 // detect asks the processor and the operating system. golang.org/x/sys/cpu knows VAES and VPCLMULQDQ only together with AVX-512, so these
 // are asked for here. Its options in GODEBUG (cpu.avx512f=off, cpu.avx2=off) count.
-func detect() features {
+func detect() features { return probe().features() }
+
+// probe is what this processor and operating system say.
+func probe() processor {
 	x := &cpu.X86
 	p := processor{
 		avx2:   x.HasAVX2 && x.HasAES && x.HasPCLMULQDQ,
@@ -34,7 +37,7 @@ func detect() features {
 	if x.HasOSXSAVE {
 		p.xcr0, _ = xgetbv()
 	}
-	return p.features()
+	return p
 }
 
 // features tells what can run: every instruction must be there, and the operating system must keep every register in use, or another

@@ -51,7 +51,7 @@ func TestUnsupported(t *testing.T) {
 	}
 }
 
-// expected names what Default must be, for a process that TestFewerInstructions starts.
+// expected names what Default must be, for a process that another test starts: TestFewerInstructions, TestOtherProcessors.
 const expected = "RON_TEST_EXPECTED"
 
 // TestDefault: Auto makes what Default names.
