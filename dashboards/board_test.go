@@ -38,6 +38,13 @@ type panel struct {
 			Custom struct{ Stacking struct{ Mode string } }
 		}
 	} `json:"fieldConfig"`
+	Options struct {
+		Legend struct {
+			ShowLegend  bool // without it Grafana shows none, whatever else is said, from schemaVersion 37 on
+			DisplayMode string
+			Placement   string
+		}
+	} `json:"options"`
 	Targets []target `json:"targets"`
 }
 
@@ -112,6 +119,9 @@ func TestBoard(t *testing.T) {
 		}
 		if !units[p.FieldConfig.Defaults.Unit] || len(p.Description) < 40 || p.Datasource != prometheusSource || len(p.Targets) == 0 {
 			t.Errorf("%q: unit %q, datasource %v, %d queries, described as %q", p.Title, p.FieldConfig.Defaults.Unit, p.Datasource, len(p.Targets), p.Description)
+		}
+		if l := p.Options.Legend; p.Type == "timeseries" && (!l.ShowLegend || l.DisplayMode == "" || l.Placement == "") {
+			t.Errorf("%q: legend %+v", p.Title, l)
 		}
 		for _, q := range p.Targets {
 			if q.LegendFormat == "" || q.RefID == "" || q.Datasource != prometheusSource {
