@@ -30,6 +30,7 @@ type heatMap struct {
 
 // chaosPart is what a chaos run has shown.
 type chaosPart struct {
+	Note     string
 	Maps     []heatMap
 	Recovery *bars
 	Charts   []*chart
@@ -41,7 +42,7 @@ func (b *builder) chaos(c *report.Chaos) *chaosPart {
 	if c == nil {
 		return nil
 	}
-	p := &chaosPart{Maps: heatMaps(c), Recovery: recoveries(c), Charts: b.streamCharts(c)}
+	p := &chaosPart{Note: c.TuningWords(), Maps: heatMaps(c), Recovery: recoveries(c), Charts: b.streamCharts(c)}
 	if g := faultGrid(c); len(g.Rows) > 0 {
 		p.Grids = append(p.Grids, g)
 	}

@@ -11,7 +11,7 @@ import (
 
 func sampleChaos() *report.Report {
 	r := blank(report.KindChaos)
-	c := &report.Chaos{Payload: 16 << 10, Conns: 16}
+	c := &report.Chaos{Payload: 16 << 10, Conns: 16, Tuning: []string{"net.a=1", "net.b=0"}}
 	books := report.ChaosBooks{Counts: chaos.Counts{Sent: 10, Answered: 10}}
 	for _, transport := range []string{report.ChaosTLS, report.ChaosQUIC} {
 		for _, loss := range []float64{0, 3} {
@@ -62,7 +62,7 @@ func TestChaosPage(t *testing.T) {
 		t.Errorf("%+v", l)
 	}
 	page := render(t, r)
-	for _, want := range []string{`id="chaos"`, "--shade:80%", "✗ FAIL", "there is no path", "large packets vanish", "loss 3 %", "from the heal"} {
+	for _, want := range []string{`id="chaos"`, "--shade:80%", "✗ FAIL", "there is no path", "large packets vanish", "loss 3 %", "from the heal", "tls-tuned: net.a=1, net.b=0 on the hosts"} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page lacks %q", want)
 		}

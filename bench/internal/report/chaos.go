@@ -271,11 +271,19 @@ type ChaosLeftOut struct {
 	Why string `json:"why"`
 }
 
+// TuningWords say what ChaosTLSTuned is; "" where it was not run. Any goroutine.
+func (c *Chaos) TuningWords() string {
+	if len(c.Tuning) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%s: %s on the hosts at both ends", ChaosTLSTuned, strings.Join(c.Tuning, ", "))
+}
+
 // text writes everything but the verdicts.
 func (c *Chaos) text(w io.Writer) {
 	fmt.Fprintf(w, "  %d connections, %s each way, %d requests due per second in open loops; seed %d\n", c.Conns, Size(c.Payload), c.RPS, c.Seed)
-	if len(c.Tuning) > 0 {
-		fmt.Fprintf(w, "  %s: %s on the hosts at both ends\n", ChaosTLSTuned, strings.Join(c.Tuning, ", "))
+	if words := c.TuningWords(); words != "" {
+		fmt.Fprintf(w, "  %s\n", words)
 	}
 	if len(c.Cells) > 0 {
 		fmt.Fprintf(w, "\n  the matrix: latency of an open loop from the scheduled time, goodput of a closed loop; path: packets that it lost\n")
