@@ -88,7 +88,8 @@ func (a *app) soak(ctx context.Context, o *soakOptions) (err error) {
 	if err != nil { // what hours have shown is told all the same
 		r.Soak.Broken = err.Error()
 	}
-	r.SLO = report.JudgeSoak(r.Soak)
+	t := a.targets(r)
+	r.SLOTargets, r.SLO = t.Ref, report.JudgeSoak(r.Soak, t)
 	if r.Interrupted && o.checkpoint != "" {
 		defer fmt.Fprintf(a.stderr, "%s are left; go on with: ronbench soak --resume %s\n", s.state.Left().Round(time.Second), o.checkpoint)
 	}

@@ -188,7 +188,7 @@ func sampleSoak() *report.Report {
 	add(report.SoakOthers, "%", "", drift.Allowance{}, 30, flat(2))
 	add(report.SoakRate, "requests/s", "", drift.Allowance{}, 30, flat(2000))
 	slices.SortFunc(s.Judge, func(a, b report.SoakSeries) int { return strings.Compare(a.Name, b.Name) })
-	r.Soak, r.SLO = s, report.JudgeSoak(s)
+	r.Soak, r.SLO = s, report.JudgeSoak(s, report.TargetsFor(r.MeasuredOn))
 	r.Pass = report.AllPass(r.SLO)
 	return r
 }

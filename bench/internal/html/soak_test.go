@@ -58,7 +58,7 @@ func TestSoak(t *testing.T) {
 func TestSoakWithoutSeries(t *testing.T) {
 	r := blank(report.KindSoak)
 	r.Soak = &report.Soak{DurationS: 60, Segments: []float64{0}, Broken: "a server died"}
-	r.SLO = report.JudgeSoak(r.Soak)
+	r.SLO = report.JudgeSoak(r.Soak, report.TargetsFor(r.MeasuredOn))
 	if page := render(t, r); !strings.Contains(page, "a server died") {
 		t.Error("the page does not say what broke")
 	}

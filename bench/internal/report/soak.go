@@ -122,8 +122,8 @@ func (s *SoakSeries) Verdict() string {
 	return string(s.Result.Verdict)
 }
 
-// JudgeSoak makes the rows. Rows that cannot tell are shown, and neither pass nor fail.
-func JudgeSoak(s *Soak) []SLORow {
+// JudgeSoak makes the rows. Rows that cannot tell are shown, and neither pass nor fail. Any goroutine.
+func JudgeSoak(s *Soak, t Targets) []SLORow {
 	var rows []SLORow
 	if s.Broken != "" {
 		rows = append(rows, SLORow{ID: "soak_broken", Phase: "all", What: "the run came to its end", Verdict: Failed, Why: s.Broken})
@@ -150,9 +150,7 @@ func JudgeSoak(s *Soak) []SLORow {
 		}
 		rows = append(rows, v)
 	}
-	cpu := row("soak_cpu", "all", fmt.Sprintf("time with all cores %s to %s %% busy", num(s.CPULow), num(s.CPUHigh)), "", 0, s.InBand, "%")
-	cpu.Verdict = Info
-	return append(rows, cpu)
+	return append(rows, s.gold(t)...)
 }
 
 // atRest rows are exact where slopes are not: when nothing is connected, nothing may be out.
