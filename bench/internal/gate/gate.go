@@ -48,8 +48,8 @@ type Baseline struct {
 	Values Values
 }
 
-// ReadBaseline reads a baseline and checks it against a schema (JSON Schema, draft 2020-12). A file that does not fit, and one without a figure
-// that the seed has, are errors.
+// ReadBaseline reads a baseline and checks it against a schema (JSON Schema, draft 2020-12). A file that does not fit, one without a figure
+// that the seed has, and one with a figure that is not above 0, are errors. Keys that are no figures are left alone, as the seed's schema wants. Any goroutine.
 func ReadBaseline(path, schemaPath string) (*Baseline, error) {
 	schema, err := compile(schemaPath)
 	if err != nil {
@@ -74,11 +74,13 @@ func ReadBaseline(path, schemaPath string) (*Baseline, error) {
 	base.Ref, _ = raw["ref"].(string)
 	for _, m := range Metrics() {
 		v, ok := raw[m.Key].(float64)
-		if !ok && m.Must {
-			return nil, fmt.Errorf("baselines %s: no number %s", path, m.Key)
-		}
-		if ok {
+		switch _, there := raw[m.Key]; {
+		case ok && v > 0:
 			base.Values[m.Key] = v
+		case ok: // the schema, which is the seed's, has 0 as well; nothing can be held against it
+			return nil, fmt.Errorf("baselines %s: %s is %v, allowed is more than 0", path, m.Key, v)
+		case there || m.Must:
+			return nil, fmt.Errorf("baselines %s: no number %s", path, m.Key)
 		}
 	}
 	return base, nil

@@ -28,23 +28,28 @@ func write(t *testing.T, text string) string {
 	return p
 }
 
-// TestReadBaseline: the seed's example fits the schema; what lacks a figure, has one that is no number, or more than there are, does not.
+// TestReadBaseline: the seed's example fits the schema, also with keys that are no figures; what lacks a figure, or has one that is no number, does not.
 func TestReadBaseline(t *testing.T) {
 	b, err := ReadBaseline(write(t, seedBaseline), schemaPath)
 	if err != nil || b.Ref != "Ref-A" || b.Values["tls_small_p95_ms"] != 12 || len(b.Values) != 6 {
 		t.Fatal(b, err)
 	}
+	if _, err := ReadBaseline(write(t, strings.Replace(seedBaseline, `{"ref"`, `{"note": "x", "ref"`, 1)), schemaPath); err != nil {
+		t.Error(err)
+	}
 	for name, text := range map[string]string{
-		"a figure is missing":    strings.Replace(seedBaseline, `"mem_gib": 1.2`, `"tls_small_fps": 3`, 1),
-		"a figure is a string":   strings.Replace(seedBaseline, "1.2", `"1.2"`, 1),
-		"a figure is null":       strings.Replace(seedBaseline, "1.2", "null", 1),
-		"a figure is 0":          strings.Replace(seedBaseline, "1.2", "0", 1),
-		"a figure nobody knows":  strings.Replace(seedBaseline, `{"ref"`, `{"x": 1, "ref"`, 1),
-		"no ref":                 strings.Replace(seedBaseline, `"Ref-A"`, `""`, 1),
-		"no JSON":                strings.Replace(seedBaseline, "12.0", "NaN", 1),
-		"something else":         "[]",
-		"something behind it":    seedBaseline + "x",
-		"a figure of 400 digits": strings.Replace(seedBaseline, "1.2", "1e400", 1),
+		"more than all of a processor":   strings.Replace(seedBaseline, "70.0", "101", 1),
+		"an optional figure is a string": strings.Replace(seedBaseline, `{"ref"`, `{"tls_small_fps": "7", "ref"`, 1),
+		"a figure is negative":           strings.Replace(seedBaseline, "12.0", "-1", 1),
+		"a figure is missing":            strings.Replace(seedBaseline, `"mem_gib": 1.2`, `"tls_small_fps": 3`, 1),
+		"a figure is a string":           strings.Replace(seedBaseline, "1.2", `"1.2"`, 1),
+		"a figure is null":               strings.Replace(seedBaseline, "1.2", "null", 1),
+		"a figure is 0":                  strings.Replace(seedBaseline, "1.2", "0", 1),
+		"no ref":                         strings.Replace(seedBaseline, `"Ref-A"`, `""`, 1),
+		"no JSON":                        strings.Replace(seedBaseline, "12.0", "NaN", 1),
+		"something else":                 "[]",
+		"something behind it":            seedBaseline + "x",
+		"a figure of 400 digits":         strings.Replace(seedBaseline, "1.2", "1e400", 1),
 	} {
 		if b, err := ReadBaseline(write(t, text), schemaPath); err == nil {
 			t.Errorf("%s: %+v", name, b)
