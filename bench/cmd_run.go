@@ -130,7 +130,7 @@ func (a *app) runAll(ctx context.Context, o *runOptions) (err error) {
 		}
 	}
 	t := a.targets(r)
-	r.SLOTargets, r.SLO = t.Ref, report.Judge(r.Phases, t)
+	r.SLOTargets, r.SLO = t.Ref, append(report.Judge(r.Phases, t), report.JudgeServers(t, r.Server, r.QUICServer)...)
 	return a.finish(r, o.json)
 }
 

@@ -110,7 +110,7 @@ func (a *app) tor(ctx context.Context, o *torOptions) (err error) {
 		return err
 	}
 	t := a.targets(r)
-	r.SLOTargets, r.SLO = t.Ref, report.Judge(r.Phases, t)
+	r.SLOTargets, r.SLO = t.Ref, append(report.Judge(r.Phases, t), report.JudgeServers(t, r.Server)...)
 	return a.finish(r, o.json)
 }
 

@@ -151,7 +151,7 @@ func (a *app) wan(ctx context.Context, o *wanOptions) (err error) {
 		return err
 	}
 	t := a.targets(r)
-	r.SLOTargets, r.SLO = t.Ref, report.Judge(r.Phases, t)
+	r.SLOTargets, r.SLO = t.Ref, append(report.Judge(r.Phases, t), report.JudgeServers(t, r.Server, r.QUICServer)...)
 	return a.finish(r, o.json)
 }
 

@@ -33,7 +33,7 @@ func TestMain(m *testing.M) {
 // easy targets hold on any machine, in any state.
 func easy() report.Targets {
 	return report.Targets{
-		Ref: "test", ResumedP95MS: 1e9, ResumedP99MS: 1e9, ColdP95MS: 1e9, ColdP99MS: 1e9, QUICP95MS: 1e9, QUICP99MS: 1e9, InterP95MS: 1e9, InterP99MS: 1e9, Failures: 101, Rejections: 101, CPUPct: 1e6, MemoryBytes: 1e15, FDPct: 101,
+		Ref: "test", ResumedP95MS: 1e9, ResumedP99MS: 1e9, ColdP95MS: 1e9, ColdP99MS: 1e9, QUICP95MS: 1e9, QUICP99MS: 1e9, InterP95MS: 1e9, InterP99MS: 1e9, Failures: 101, Rejections: 101, Overflow: 101, CPUPct: 1e6, MemoryBytes: 1e15, FDPct: 101,
 	}
 }
 

@@ -122,6 +122,17 @@ func TestFileRoundTrip(t *testing.T) {
 	}
 }
 
+// TestJudgeServers: a frame in ten thousand that found a queue full is too many; other refusals, and servers without a count, are none.
+func TestJudgeServers(t *testing.T) {
+	of := func(full uint64) *Server {
+		return &Server{Kind: "tls", Frames: 99_995, Rejected: map[string]uint64{"over_capacity": full / 2, "inflight_exceeded": full - full/2, "bad_frame": 500}}
+	}
+	rows := JudgeServers(refA(), of(5), nil, &Server{Kind: "quic"}, of(11), &Server{Kind: "tor", Frames: 1})
+	if len(rows) != 3 || rows[0].Verdict != Passed || rows[1].Verdict != Failed || rows[1].ID != "bus_overflow" || rows[1].Phase != "tls server" || rows[2].Verdict != Passed {
+		t.Errorf("%+v", rows)
+	}
+}
+
 func TestJudge(t *testing.T) {
 	verdicts := func(ps ...Phase) map[string]Verdict {
 		out := map[string]Verdict{}

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/ron-transport/ron-transport/bench/internal/proc"
+	"github.com/ron-transport/ron-transport/framer"
 )
 
 // Verdict of a row.
@@ -53,6 +54,7 @@ type Targets struct {
 	TorFPS       float64 // small frames over Tor
 	Failures     float64 // per cent of requests, 5xx of the transport
 	Rejections   float64 // per cent of requests, 429 and 503
+	Overflow     float64 // per cent of frames, refused by the server for a full queue
 	CPUPct       float64 // per core
 	MemoryBytes  float64
 	FDPct        float64 // of the soft limit
@@ -76,7 +78,7 @@ func TargetsFor(m proc.Machine) Targets {
 		ColdP95MS: 80, ColdP99MS: 150, InterP95MS: 120, InterP99MS: 200,
 		QUICP95MS: QUICP95MS, QUICP99MS: QUICP99MS, QUICGbps: QUICGbps,
 		TorP95MS: 900, TorP99MS: 1500, TorFPS: 1200,
-		Failures: 0.1, Rejections: 1, CPUPct: 75, MemoryBytes: 1.5 * gib, FDPct: 60, RateKept: 99,
+		Failures: 0.1, Rejections: 1, Overflow: 0.01, CPUPct: 75, MemoryBytes: 1.5 * gib, FDPct: 60, RateKept: 99,
 	}
 	if m.Ref == "Ref-B" {
 		t.Ref, t.ResumedP95MS, t.SmallFPS, t.StreamGbps, t.QUICGbps = "Ref-B", 8, 30000, 3.5, 3.8
@@ -112,6 +114,20 @@ func Judge(phases []Phase, t Targets) []SLORow {
 		}
 		rows = append(rows, row("errors", p.Name, "requests without a right echo", "<=", t.Errors, float64(p.Errors.Total()), "count"))
 		excuse(rows[from:], p)
+	}
+	return rows
+}
+
+// JudgeServers makes the rows about what servers have counted in the whole of a run: the seed's overflow of the queues towards the host (§1.4). A frame that
+// finds the handlers' permits, or the node's room, used up is such a one. Servers that count no frames, and nil ones, have no row. Any goroutine.
+func JudgeServers(t Targets, servers ...*Server) []SLORow {
+	var rows []SLORow
+	for _, s := range servers {
+		if s == nil || s.Frames == 0 {
+			continue
+		}
+		full := s.Rejected[framer.InflightExceeded.String()] + s.Rejected[framer.OverCapacity.String()]
+		rows = append(rows, row("bus_overflow", s.Kind+" server", "frames that found a queue towards the host full", "<", t.Overflow, pct(float64(full), float64(s.Frames+full)), "%"))
 	}
 	return rows
 }
