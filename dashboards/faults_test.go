@@ -265,5 +265,21 @@ func stale(w *world, n *node) error {
 	err := w.provoke(n.name, once(func() error {
 		return errors.Join(os.Remove(file), certs.RotateTicketFile(file, time.Now().AddDate(0, 0, -8), 0), n.reload())
 	}), "RonTicketKeysStale")
-	return errors.Join(err, os.WriteFile(file, []byte("no keys"), 0o600), n.reload())
+	// The alert fires already. That it is also about keys that cannot be read is what its other half says, and nothing but that.
+	return errors.Join(err, os.WriteFile(file, []byte("no keys"), 0o600), n.reload(),
+		w.await(fmt.Sprintf("ron_transport_ticket_key_failing{instance=%q} == 1", n.name)))
+}
+
+// await waits until an expression has a value.
+func (w *world) await(expr string) error {
+	for end := time.Now().Add(patience); ; time.Sleep(100 * time.Millisecond) {
+		now := time.Now()
+		all, err := w.prom.ask(expr, now, now)
+		if err != nil || len(all) > 0 {
+			return err
+		}
+		if now.After(end) {
+			return fmt.Errorf("never: %s", expr)
+		}
+	}
 }

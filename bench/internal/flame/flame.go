@@ -158,9 +158,14 @@ func label(name string, room int) string {
 	return short[:room-1] + "…"
 }
 
+// cryptography is Go's, and what we have in its place.
+const cryptography = "#b8a1d9"
+
 // colour tells whose code a function is.
 func colour(name string) string {
 	switch {
+	case strings.Contains(name, "/ron-transport/tls/internal/aesgcm."):
+		return cryptography
 	case strings.Contains(name, "/ron-transport/bench"), strings.HasPrefix(name, "main."):
 		return "#f2c14e" // the bench
 	case strings.Contains(name, "/ron-transport/"):
@@ -168,7 +173,7 @@ func colour(name string) string {
 	case strings.HasPrefix(name, "runtime."), strings.HasPrefix(name, "internal/"):
 		return "#9bc1bc" // Go's runtime
 	case strings.HasPrefix(name, "crypto/"), strings.Contains(name, "x/crypto"):
-		return "#b8a1d9" // cryptography
+		return cryptography
 	case strings.Contains(name, "syscall"), strings.Contains(name, "x/sys/"):
 		return "#7fb2e5" // the kernel's gate
 	}

@@ -96,3 +96,19 @@ func TestLabel(t *testing.T) {
 		}
 	}
 }
+
+// TestColour: whose code a function is shows, and AES-GCM of our own is cryptography, as Go's is.
+func TestColour(t *testing.T) {
+	const ours = "github.com/ron-transport/ron-transport/"
+	if a, b := colour(ours+"tls/internal/aesgcm.sealMore512"), colour("crypto/internal/fips140/aes/gcm.seal"); a != b {
+		t.Errorf("AES-GCM of our own is %s, Go's %s", a, b)
+	}
+	seen := map[string]string{}
+	for _, name := range []string{ours + "tls.(*Conn).Seal", ours + "bench/peers.Echo", "runtime.mallocgc", "golang.org/x/crypto/chacha20.x", "golang.org/x/sys/unix.Write", "encoding/json.Marshal"} {
+		if c := colour(name); seen[c] != "" {
+			t.Errorf("%s and %s are both %s", name, seen[c], c)
+		} else {
+			seen[c] = name
+		}
+	}
+}
