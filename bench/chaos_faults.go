@@ -90,8 +90,7 @@ func (c *chaosRun) faults() []step {
 
 // onPath is the stand of a row over a path.
 func (c *chaosRun) onPath(transport string) standSpec {
-	s := c.onLoopback(transport)
-	s.transport = transport
+	s := c.faultSpec(transport)
 	s.path, s.seed = &impair.Params{Delay: faultRTT / 2}, c.o.seed
 	return s
 }
@@ -101,6 +100,11 @@ func (c *chaosRun) onLoopback(transport string) standSpec {
 	if transport == report.ChaosTLSTuned {
 		transport = report.ChaosTLS
 	}
+	return c.faultSpec(transport)
+}
+
+// faultSpec is the load of a row about a fault.
+func (c *chaosRun) faultSpec(transport string) standSpec {
 	l := c.cellLoad(transport)
 	l.RPS, l.Payload = faultRPS, faultPayload
 	return standSpec{transport: transport, client: l}

@@ -129,8 +129,7 @@ func (a *app) runAll(ctx context.Context, o *runOptions) (err error) {
 			return err
 		}
 	}
-	t := a.targets(r)
-	r.SLOTargets, r.SLO = t.Ref, append(report.Judge(r.Phases, t), report.JudgeServers(t, r.Server, r.QUICServer)...)
+	a.judgeLoads(r)
 	return a.finish(r, o.json)
 }
 

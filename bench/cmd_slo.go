@@ -159,8 +159,8 @@ func (a *app) slo(ctx context.Context, o *sloOptions) (err error) {
 		}
 	}
 	r.Interrupted = r.Interrupted || ctx.Err() != nil
-	t := a.targets(r)
-	r.SLOTargets, r.SLO = t.Ref, append(report.Judge(r.Phases, t), out...)
+	a.judgeLoads(r)
+	r.SLO = append(r.SLO, out...)
 	return a.finish(r, o.json)
 }
 

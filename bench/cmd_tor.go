@@ -109,8 +109,7 @@ func (a *app) tor(ctx context.Context, o *torOptions) (err error) {
 	if err := a.torOn(ctx, o, n, r); err != nil {
 		return err
 	}
-	t := a.targets(r)
-	r.SLOTargets, r.SLO = t.Ref, append(report.Judge(r.Phases, t), report.JudgeServers(t, r.Server)...)
+	a.judgeLoads(r)
 	return a.finish(r, o.json)
 }
 

@@ -150,8 +150,7 @@ func (a *app) wan(ctx context.Context, o *wanOptions) (err error) {
 	if err = errors.Join(err, path.stop(r.WAN)); err != nil {
 		return err
 	}
-	t := a.targets(r)
-	r.SLOTargets, r.SLO = t.Ref, append(report.Judge(r.Phases, t), report.JudgeServers(t, r.Server, r.QUICServer)...)
+	a.judgeLoads(r)
 	return a.finish(r, o.json)
 }
 

@@ -66,6 +66,12 @@ func (a *app) targets(r *report.Report) report.Targets {
 	return report.TargetsFor(r.MeasuredOn)
 }
 
+// judgeLoads holds what a run's loads and servers have measured against the targets.
+func (a *app) judgeLoads(r *report.Report) {
+	t := a.targets(r)
+	r.SLOTargets, r.SLO = t.Ref, append(report.Judge(r.Phases, t), report.JudgeServers(t, r.Server, r.QUICServer)...)
+}
+
 func main() {
 	a := &app{stdout: os.Stdout, stderr: os.Stderr, argv: os.Args}
 	os.Exit(a.main(os.Args[1:]))

@@ -24,8 +24,9 @@ const ReasonBadFrame = "bad_frame"
 // it goes to the filter or the protocol. Version 2's LOCAL, and headers without addresses that TCP has (UNKNOWN, UNSPEC,
 // unix sockets), leave the socket's own. TLVs are skipped.
 type ProxyConfig struct {
-	// Trusted are the balancers' addresses, and no address that a client can have: who is trusted says who he is. Required on TCP. On a unix socket it must be empty: who may connect there is a
-	// matter of UnixMode and AllowUIDs, and all who may are trusted.
+	// Trusted are the balancers' addresses, and no address that a client can have: who is trusted says who he is. Required on
+	// TCP. On a unix socket it must be empty: who may connect there is a matter of UnixMode and AllowUIDs, and all who may are
+	// trusted.
 	Trusted []netip.Prefix
 	// Direct serves connections from other sources as what they are, without looking for a header. By default they are
 	// closed at once and counted (Stats.RefusedPeers), which is safe when all traffic is to come through the balancer.

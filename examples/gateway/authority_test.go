@@ -71,10 +71,15 @@ func (a *authority) issueFor(t *testing.T, serial int64, life time.Duration) (ce
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: raw})
 }
 
+// client is how crypto/tls connects to what the authority has certified.
+func (a *authority) client() *stdtls.Config {
+	return &stdtls.Config{RootCAs: a.roots, ServerName: "gateway.test", NextProtos: []string{"oap/1"}}
+}
+
 // served is the serial number of the certificate that is shown at addr.
 func (a *authority) served(t *testing.T, addr string) int64 {
 	t.Helper()
-	c, err := stdtls.Dial("tcp", addr, &stdtls.Config{RootCAs: a.roots, ServerName: "gateway.test", NextProtos: []string{"oap/1"}})
+	c, err := stdtls.Dial("tcp", addr, a.client())
 	if err != nil {
 		t.Fatal(err)
 	}

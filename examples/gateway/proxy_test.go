@@ -29,7 +29,7 @@ func announced(t *testing.T, s *site, addr, client string) (*stdtls.Conn, error)
 			t.Fatal(err)
 		}
 	}
-	c := stdtls.Client(raw, &stdtls.Config{RootCAs: s.ca.roots, ServerName: "gateway.test", NextProtos: []string{"oap/1"}})
+	c := stdtls.Client(raw, s.ca.client())
 	return c, c.Handshake()
 }
 

@@ -149,49 +149,49 @@ func list(p *[]string) value {
 	return value{setting.List, func(s string) error { *p = setting.Split(s); return nil }, func() string { return strings.Join(*p, ",") }}
 }
 
-// prefixes is a list of networks, of which an address is the smallest.
-func prefixes(p *[]netip.Prefix) value {
+// listOf is a list of what parse makes of a word and show makes a word of. parse's error says what is allowed.
+func listOf[T any](p *[]T, parse func(string) (T, error), show func(T) string) value {
 	return value{setting.List, func(s string) error {
-		var all []netip.Prefix
+		var all []T
 		for _, w := range setting.Split(s) {
-			n, err := netip.ParsePrefix(w)
-			if a, aerr := netip.ParseAddr(w); aerr == nil && a.Zone() == "" {
-				n, err = netip.PrefixFrom(a, a.BitLen()), nil
+			v, err := parse(w)
+			if err != nil {
+				return err
 			}
-			if err != nil || n != n.Masked() {
-				return fmt.Errorf("%q is not, allowed are IP addresses, and prefixes such as 10.1.0.0/16", w)
-			}
-			all = append(all, n)
+			all = append(all, v)
 		}
 		*p = all
 		return nil
 	}, func() string {
 		var all []string
-		for _, n := range *p {
-			all = append(all, n.String())
+		for _, v := range *p {
+			all = append(all, show(v))
 		}
 		return strings.Join(all, ",")
 	}}
 }
 
+// prefixes is a list of networks, of which an address is the smallest.
+func prefixes(p *[]netip.Prefix) value {
+	return listOf(p, func(w string) (netip.Prefix, error) {
+		n, err := netip.ParsePrefix(w)
+		if a, aerr := netip.ParseAddr(w); aerr == nil && a.Zone() == "" {
+			n, err = netip.PrefixFrom(a, a.BitLen()), nil
+		}
+		if err != nil || n != n.Masked() {
+			return n, fmt.Errorf("%q is not, allowed are IP addresses, and prefixes such as 10.1.0.0/16", w)
+		}
+		return n, nil
+	}, netip.Prefix.String)
+}
+
 // ids is a list of app_proto_ids.
 func ids(p *[]uint16) value {
-	return value{setting.List, func(s string) error {
-		var all []uint16
-		for _, w := range setting.Split(s) {
-			n, err := strconv.ParseUint(w, 10, 16)
-			if err != nil || n == 0 {
-				return fmt.Errorf("%q is not, allowed are 1 to 65535", w)
-			}
-			all = append(all, uint16(n))
+	return listOf(p, func(w string) (uint16, error) {
+		n, err := strconv.ParseUint(w, 10, 16)
+		if err != nil || n == 0 {
+			return 0, fmt.Errorf("%q is not, allowed are 1 to 65535", w)
 		}
-		*p = all
-		return nil
-	}, func() string {
-		var all []string
-		for _, n := range *p {
-			all = append(all, strconv.Itoa(int(n)))
-		}
-		return strings.Join(all, ",")
-	}}
+		return uint16(n), nil
+	}, func(n uint16) string { return strconv.Itoa(int(n)) })
 }

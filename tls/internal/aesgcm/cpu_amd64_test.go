@@ -68,6 +68,15 @@ func TestFeaturesOfThisKernel(t *testing.T) {
 	}
 }
 
+// again runs tests in another process of this program, under what is before it, with a GODEBUG of its own, and has TestDefault expect want.
+func again(want Implementation, godebug string, under []string, tests ...string) (said string, err error) {
+	line := append(slices.Clone(under), os.Args[0], "-test.run=^("+strings.Join(tests, "|")+")$", "-test.count=1", "-test.v")
+	c := exec.Command(line[0], line[1:]...)
+	c.Env = append(os.Environ(), "GODEBUG="+godebug, expected+"="+want.String())
+	out, err := c.CombinedOutput()
+	return string(out), err
+}
+
 // TestFewerInstructions: a process that must do without some instructions takes the next best implementation by itself, and its bytes
 // are right.
 func TestFewerInstructions(t *testing.T) {
@@ -76,9 +85,7 @@ func TestFewerInstructions(t *testing.T) {
 	}
 	for option, wants := range map[string][]Implementation{"cpu.avx512f=off": {AVX2, Go}, "cpu.avx512bw=off": {AVX2, Go}, "cpu.avx2=off": {Go}, "cpu.aes=off": {Go}} {
 		want := wants[slices.IndexFunc(wants, Implementation.supported)]
-		c := exec.Command(os.Args[0], "-test.run=^TestDefault$|^TestVectors$|^TestSealVecHeads$", "-test.count=1", "-test.v")
-		c.Env = append(os.Environ(), "GODEBUG="+option, expected+"="+want.String())
-		if out, err := c.CombinedOutput(); err != nil || !strings.Contains(string(out), "PASS: TestDefault") {
+		if out, err := again(want, option, nil, "TestDefault", "TestVectors", "TestSealVecHeads"); err != nil || !strings.Contains(out, "PASS: TestDefault") {
 			t.Errorf("%s, want %v: %v\n%s", option, want, err, out)
 		}
 	}
@@ -109,13 +116,11 @@ func TestOtherProcessors(t *testing.T) {
 		"Westmere":        "AVX2 false, AVX-512 false, VAES false, VPCLMULQDQ false", // AES
 		"qemu64":          "AVX2 false, AVX-512 false, VAES false, VPCLMULQDQ false", // none
 	} {
-		c := exec.Command(qemu, "-cpu", model, os.Args[0], "-test.run=^TestProbe$|^TestDefault$|^TestVectors$|^TestSealVecHeads$", "-test.count=1", "-test.v")
-		c.Env = append(os.Environ(), "GODEBUG=", expected+"="+Go.String())
-		out, err := c.CombinedOutput()
-		switch said := string(out); {
-		case strings.Contains(said, "can only be run on AMD64 processors"):
+		out, err := again(Go, "", []string{qemu, "-cpu", model}, "TestProbe", "TestDefault", "TestVectors", "TestSealVecHeads")
+		switch {
+		case strings.Contains(out, "can only be run on AMD64 processors"):
 			t.Logf("%s: this program was built for later ones (GOAMD64)", model)
-		case err != nil || !strings.Contains(said, "PASS: TestDefault") || !strings.Contains(said, has):
+		case err != nil || !strings.Contains(out, "PASS: TestDefault") || !strings.Contains(out, has):
 			t.Errorf("%s, which is to have %s: %v\n%s", model, has, err, out)
 		}
 	}
